@@ -1,0 +1,84 @@
+"""synthkit: synthetic data that may leave the house, with the evidence that it may.
+
+    import synthkit as sk
+
+    schema = sk.Schema.read("patients.schema.yaml")
+    budget = sk.Budget(epsilon=1.0, delta=1e-6)
+    model = sk.fit(frame, schema, budget, dataset="patients-2026")
+    table = model.sample(10_000, where={"sex": "Female"}).frame
+
+Names are imported when they are first used, so that ``import synthkit`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synthkit.data.drafts import draft as draft_schema
+    from synthkit.data.schema import Schema, Unit
+    from synthkit.evidence import Evidence
+    from synthkit.privacy.budget import Adjacency, Budget
+    from synthkit.privacy.ledger import Ledger
+    from synthkit.release.bundle import verify
+    from synthkit.release.job import Job
+    from synthkit.release.run import Price, Release, fit, price, run
+    from synthkit.synthesizers.base import Synthetic, load, method
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adjacency": "synthkit.privacy.budget:Adjacency",
+    "Budget": "synthkit.privacy.budget:Budget",
+    "Evidence": "synthkit.evidence:Evidence",
+    "Job": "synthkit.release.job:Job",
+    "Ledger": "synthkit.privacy.ledger:Ledger",
+    "Price": "synthkit.release.run:Price",
+    "Release": "synthkit.release.run:Release",
+    "Schema": "synthkit.data.schema:Schema",
+    "Synthetic": "synthkit.synthesizers.base:Synthetic",
+    "Unit": "synthkit.data.schema:Unit",
+    "draft_schema": "synthkit.data.drafts:draft",
+    "fit": "synthkit.release.run:fit",
+    "load": "synthkit.synthesizers.base:load",
+    "method": "synthkit.synthesizers.base:method",
+    "price": "synthkit.release.run:price",
+    "run": "synthkit.release.run:run",
+    "verify": "synthkit.release.bundle:verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'synthkit' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+__all__ = [
+    "Adjacency",
+    "Budget",
+    "Evidence",
+    "Job",
+    "Ledger",
+    "Price",
+    "Release",
+    "Schema",
+    "Synthetic",
+    "Unit",
+    "__version__",
+    "draft_schema",
+    "fit",
+    "load",
+    "method",
+    "price",
+    "run",
+    "verify",
+]

@@ -1,0 +1,192 @@
+"""The files that people write (YAML) and machines write (JSON), read strictly.
+
+YAML is read as YAML 1.2 would: only ``true`` and ``false`` are booleans, so a category named
+``no`` or ``on`` stays a string. Keys are text, as in JSON: a column may be called ``2020``.
+Duplicate keys are refused: the parser would silently keep the last one. Writing is atomic: a
+reader sees the old file or the new one, never a half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthkit.errors import InputError
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader without YAML 1.1's surprises."""
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_add = _StrictLoader.add_implicit_resolver
+
+
+_add("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_add("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_add(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, f"line {line}: a key must be a plain word")
+        key = str(key_node.value)
+        if key in mapping:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"line {line}: the key {key!r} appears twice (first on line {lines[key]}); keep one"
+            )
+        mapping[key] = loader.construct_object(value_node, deep=True)
+        lines[key] = line
+    return mapping
+
+
+def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))  # 010 is ten, not eight
+
+
+# What JSON has, and nothing else: a tag such as !!binary or !!timestamp is an error.
+_StrictLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.endswith((":null", ":bool", ":float", ":seq", ":str"))
+}
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def parse_yaml(text: str, *, source: str, error: type[InputError] = InputError) -> dict[str, Any]:
+    """Parse one YAML document that must be a mapping.
+
+    Args:
+        text: the document.
+        source: its name, for messages.
+        error: the kind of error to raise.
+    """
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (derives from SafeLoader)
+    except yaml.YAMLError as problem:
+        raise error(f"{source}: not valid YAML: {_brief(problem)}") from None
+    except (KeyError, ValueError, RecursionError):  # an explicit tag that its value does not fit, or absurd nesting
+        raise error(f"{source}: not valid YAML: a value does not fit its tag, or the nesting is too deep") from None
+    if not isinstance(document, dict):
+        raise error(f"{source}: expected a mapping of settings (key: value), got {type(document).__name__}")
+    return document
+
+
+def read_yaml(path: Path, *, error: type[InputError] = InputError) -> dict[str, Any]:
+    """Read and parse a YAML file; see :func:`parse_yaml`."""
+    return parse_yaml(read_text(path, error=error), source=str(path), error=error)
+
+
+def read_text(path: Path, *, error: type[InputError] = InputError) -> str:
+    """Read a UTF-8 text file, with an error that says which file and what to do."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise error(
+            f"{path}: no such file; check the path (relative paths start at the file that names them)"
+        ) from None
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: not UTF-8 (byte {problem.start}); save it as UTF-8") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def validate(document: Mapping[str, Any], schema_name: str, *, source: str, error: type[InputError]) -> None:
+    """Check ``document`` against one of the packaged JSON Schemas.
+
+    Args:
+        document: plain JSON values.
+        schema_name: ``"package/file"`` under ``synthkit``, e.g. ``"data/schema.v1.json"``.
+        source: the document's name, for messages.
+        error: the kind of error to raise; all problems are listed, at most ten.
+    """
+    import jsonschema
+
+    problems = sorted(_validator(schema_name).iter_errors(document), key=lambda p: [str(x) for x in p.absolute_path])
+    if not problems:
+        return
+    lines = []
+    for problem in problems[:10]:
+        deepest = jsonschema.exceptions.best_match([problem]) or problem
+        where = ".".join(str(part) for part in deepest.absolute_path) or "(top)"
+        lines.append(f"  {where}: {deepest.message[:300]}")
+    more = f"\n  ... and {len(problems) - 10} more" if len(problems) > 10 else ""
+    raise error(f"{source} does not follow {schema_name}:\n" + "\n".join(lines) + more)
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The packaged JSON Schema ``name``, for editors and for checks."""
+    loaded: dict[str, Any] = json.loads(resources.files("synthkit").joinpath(name).read_text("utf-8"))
+    return loaded
+
+
+@cache
+def _validator(name: str) -> Any:
+    import jsonschema
+
+    # JSON Schema takes 16.0 for an integer, Python does not: an integer must be written as one.
+    base = jsonschema.Draft202012Validator
+    types = base.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    extend: Any = jsonschema.validators.extend
+    return extend(base, type_checker=types)(json_schema(name))
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, no NaN. Used where text is compared or hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write ``content`` so that no reader ever sees a part of it, even after a crash."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _brief(problem: yaml.YAMLError) -> str:
+    mark = getattr(problem, "problem_mark", None)
+    text = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+    return f"line {mark.line + 1}: {text}" if mark else str(text)
+
+
+__all__ = ["canonical_json", "json_schema", "parse_yaml", "read_text", "read_yaml", "validate", "write_atomically"]
