@@ -1,0 +1,55 @@
+"""A locked box for values that nobody may see.
+
+The box can be handed around, named and described by its public schema. It cannot be iterated,
+measured, compared, copied, pickled or printed. :func:`reveal` opens it; only ``synthkit.privacy``
+may import that function (a test reads every import in the package and holds it to that).
+
+This prevents accidents, not malice: Python cannot keep a secret from code in the same process.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NoReturn, TypeVar
+
+from synthkit.data.schema import Schema
+from synthkit.errors import PrivateAccess
+
+T = TypeVar("T")
+
+
+class Private(Generic[T]):
+    """Private values with what is public about them.
+
+    Attributes:
+        dataset: the steward's name for the dataset, as the ledger knows it; never a content hash.
+        schema: what is public by declaration.
+    """
+
+    __slots__ = ("__value", "dataset", "schema")
+
+    def __init__(self, value: T, *, dataset: str, schema: Schema) -> None:
+        self.__value = value
+        self.dataset = dataset
+        self.schema = schema
+
+    def __repr__(self) -> str:
+        return f"Private(dataset={self.dataset!r}, schema={self.schema.name!r}, columns={len(self.schema.columns)})"
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise PrivateAccess(
+            f"{self!r} cannot be looked into: private values leave through a mechanism in synthkit.privacy only"
+        )
+
+    __len__ = __iter__ = __getitem__ = __contains__ = __bool__ = _refuse
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __reduce_ex__ = __getstate__ = __copy__ = __deepcopy__ = _refuse
+    __array__ = __dataframe__ = __arrow_c_stream__ = __dir__ = _refuse
+    __hash__ = object.__hash__
+
+
+def reveal(private: Private[T]) -> T:
+    """Open the box. For ``synthkit.privacy`` alone, after the session was charged."""
+    return private._Private__value  # type: ignore[attr-defined,no-any-return]
+
+
+__all__ = ["Private", "reveal"]
