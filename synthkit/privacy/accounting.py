@@ -1,0 +1,227 @@
+"""From events to (epsilon, delta), and from a budget to the noise that spends it.
+
+Privacy loss distributions (PLD) of dp-accounting carry every event that has one; Renyi DP (RDP)
+is used for the whole composition where one event has none. Opacus's Gaussian-DP accountant is
+not used: it understates epsilon (see docs/known-vulnerabilities.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import dp_accounting
+import numpy as np
+from dp_accounting import DpEvent
+from dp_accounting.pld import common
+from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.privacy_accountant import NeighboringRelation
+from dp_accounting.rdp import rdp_privacy_accountant as rdp
+
+from synthkit.errors import JobError
+from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.events import DiscreteGaussianDpEvent, ExponentialMechanismDpEvent, ParallelDpEvent, from_json, key
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INTERVAL = 1e-4  # discretization of privacy losses; the estimate is pessimistic at any value
+_ORDERS = np.array(rdp.DEFAULT_RDP_ORDERS, dtype=np.float64)
+_RELATION = {
+    Adjacency.ADD_OR_REMOVE: NeighboringRelation.ADD_OR_REMOVE_ONE,
+    Adjacency.REPLACE_ONE: NeighboringRelation.REPLACE_ONE,
+}
+
+
+class _NoPld(Exception):
+    """An event has no privacy loss distribution; the composition goes through RDP."""
+
+
+def epsilon(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
+    """The smallest known epsilon with which ``event`` is (epsilon, delta)-DP.
+
+    Args:
+        event: what ran, or would run.
+        delta: between 0 and 1.
+        adjacency: what a neighbouring dataset is.
+
+    Returns:
+        epsilon, 0 or more; infinity where no finite guarantee is known.
+
+    Raises:
+        ValueError: an event that has no price under this adjacency.
+    """
+    if is_private(event):
+        return _epsilon(key(event), delta, adjacency)
+    return math.inf
+
+
+def accountant(event: DpEvent, adjacency: Adjacency) -> str:
+    """Which accountant prices ``event``: ``"PLD"``, ``"RDP"``, or ``"none"`` (no guarantee)."""
+    if not is_private(event):
+        return "none"
+    try:
+        _pld(event, adjacency, 1e-2)
+    except _NoPld:
+        return "RDP"
+    return "PLD"
+
+
+def is_private(event: DpEvent) -> bool:
+    """False where the event, or a part of it, has no noise at all."""
+    match event:
+        case dp_accounting.NonPrivateDpEvent():
+            return False
+        case dp_accounting.ComposedDpEvent() | ParallelDpEvent():
+            return all(is_private(part) for part in event.events)
+        case dp_accounting.SelfComposedDpEvent() | dp_accounting.PoissonSampledDpEvent():
+            return is_private(event.event)
+        case dp_accounting.GaussianDpEvent() | dp_accounting.LaplaceDpEvent():
+            return bool(event.noise_multiplier > 0)
+        case DiscreteGaussianDpEvent():
+            return event.sigma > 0
+        case _:
+            return True
+
+
+def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: float = 1e-2, high: float = 1e6) -> float:
+    """The smallest noise scale whose event fits the budget, to one part in two thousand.
+
+    Args:
+        event_at: the event at a noise scale; its epsilon falls as the scale grows.
+        budget: what may be spent.
+        low, high: where the scale is looked for; at ``low`` no more noise is taken away.
+
+    Returns:
+        a scale whose epsilon lies in (0.99, 1] times ``budget.epsilon``.
+
+    Raises:
+        JobError: no scale in the range reaches the budget.
+    """
+
+    def spent(scale: float) -> float:
+        return epsilon(event_at(scale), budget.delta, budget.adjacency)
+
+    # Approach from the quiet side: privacy losses of tiny noise are huge and slow to compute.
+    above = 8.0
+    while spent(above) > budget.epsilon:
+        above *= 2
+        if above > high:
+            raise JobError(
+                f"epsilon {budget.epsilon:g} cannot be reached at delta {budget.delta:g} with this method's settings; "
+                "ask for fewer steps or a larger epsilon"
+            )
+    while above > low and spent(above / 2) <= budget.epsilon:
+        above /= 2
+    below = above / 2
+    while above / below > 1 + 5e-4:  # epsilon moves no faster than about the square of the scale
+        middle = math.sqrt(below * above)
+        if spent(middle) > budget.epsilon:
+            below = middle
+        else:
+            above = middle
+    return above
+
+
+@lru_cache(maxsize=4096)
+def _epsilon(event_key: str, delta: float, adjacency: Adjacency) -> float:
+    import json
+
+    event = from_json(json.loads(event_key))
+    try:
+        return max(0.0, float(_pld(event, adjacency, INTERVAL).get_epsilon_for_delta(delta)))
+    except _NoPld:
+        return max(0.0, float(rdp.compute_epsilon(_ORDERS, _rdp(event, adjacency), delta)[0]))
+
+
+def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
+    match event:
+        case dp_accounting.NoOpDpEvent():
+            return pld.identity(interval)
+        case dp_accounting.ComposedDpEvent():
+            total = pld.identity(interval)
+            for part in event.events:
+                total = total.compose(_pld(part, adjacency, interval))
+            return total
+        case dp_accounting.SelfComposedDpEvent(event=dp_accounting.GaussianDpEvent(noise_multiplier=z), count=count):
+            return _pld(dp_accounting.GaussianDpEvent(z / math.sqrt(count)), adjacency, interval)
+        case dp_accounting.SelfComposedDpEvent(event=part, count=count):
+            return _pld(part, adjacency, interval).self_compose(count)
+        case ParallelDpEvent():
+            return _mixture(event, adjacency, interval)
+        case dp_accounting.GaussianDpEvent(noise_multiplier=z):
+            return _gaussian(z, 1.0, adjacency, interval)
+        case dp_accounting.PoissonSampledDpEvent(
+            sampling_probability=q, event=dp_accounting.GaussianDpEvent(noise_multiplier=z)
+        ):
+            return pld.identity(interval) if q == 0 else _gaussian(z, q, adjacency, interval)
+        case dp_accounting.LaplaceDpEvent(noise_multiplier=z):
+            width = 2.0 if adjacency is Adjacency.REPLACE_ONE else 1.0
+            return pld.from_laplace_mechanism(z, sensitivity=width, value_discretization_interval=interval)
+        case DiscreteGaussianDpEvent(sigma=sigma, cells=cells):
+            return pld.from_discrete_gaussian_mechanism(
+                sigma, value_discretization_interval=interval, use_connect_dots=True
+            ).self_compose(cells)
+        case ExponentialMechanismDpEvent(epsilon=eps):
+            return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(eps), interval)
+        case dp_accounting.dp_event.ZCDpEvent():
+            raise _NoPld
+        case _:
+            raise ValueError(f"{type(event).__name__} has no price here")
+
+
+def _gaussian(z: float, q: float, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
+    return pld.from_gaussian_mechanism(
+        z, sampling_prob=q, value_discretization_interval=interval, neighboring_relation=_RELATION[adjacency]
+    )
+
+
+def _mixture(event: ParallelDpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
+    mixed, weight = _pld(event.events[0], adjacency, interval), event.weights[0]
+    for part, share in zip(event.events[1:], event.weights[1:], strict=True):
+        weight += share
+        mixed = _pld(part, adjacency, interval).compute_mixture(mixed, share / weight)
+    return mixed
+
+
+def _rdp(event: DpEvent, adjacency: Adjacency) -> NDArray[np.float64]:
+    """Renyi divergence at every order. The library's own accountant ignores the adjacency of a
+    Gaussian event (it doubles the radius in its PLD, not in its RDP), so it is applied here."""
+    diameter = 2.0 if adjacency is Adjacency.REPLACE_ONE else 1.0
+    match event:
+        case dp_accounting.ComposedDpEvent():
+            return np.sum([_rdp(part, adjacency) for part in event.events], axis=0)
+        case dp_accounting.SelfComposedDpEvent():
+            return event.count * _rdp(event.event, adjacency)
+        case ParallelDpEvent():  # Renyi divergence is quasi-convex: a mixture is no worse than its worst part
+            return np.max([_rdp(part, adjacency) for part in event.events], axis=0)
+        case dp_accounting.NoOpDpEvent():
+            return np.zeros_like(_ORDERS)
+        case dp_accounting.GaussianDpEvent(noise_multiplier=z):
+            return _ORDERS * diameter**2 / (2 * z**2)
+        case DiscreteGaussianDpEvent(sigma=sigma, cells=cells):
+            return _ORDERS * cells / (2 * sigma**2)
+        case ExponentialMechanismDpEvent(epsilon=eps):
+            return np.minimum(_ORDERS * eps**2 / 8, eps)
+        case dp_accounting.dp_event.ZCDpEvent(rho=rho, xi=xi):
+            return xi + rho * _ORDERS
+        case dp_accounting.LaplaceDpEvent(noise_multiplier=z):
+            return _library_rdp(dp_accounting.LaplaceDpEvent(z / diameter))
+        case dp_accounting.PoissonSampledDpEvent() if adjacency is Adjacency.ADD_OR_REMOVE:
+            return _library_rdp(event)
+        case dp_accounting.PoissonSampledDpEvent():
+            raise ValueError("Poisson sampling under replace-one has no RDP bound here; use add-or-remove")
+        case _:
+            raise ValueError(f"{type(event).__name__} has no price here")
+
+
+def _library_rdp(event: DpEvent) -> NDArray[np.float64]:
+    library = rdp.RdpAccountant(_ORDERS)
+    library.compose(event)
+    divergences: NDArray[np.float64] = library._rdp  # the curve itself has no public name
+    return divergences
+
+
+__all__ = ["accountant", "calibrate", "epsilon", "is_private"]

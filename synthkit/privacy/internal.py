@@ -1,0 +1,45 @@
+"""Two doors past the mechanisms, each with a sign on it.
+
+Neither leads into a bundle. *Internal evidence* (exact figures on real rows) needs the steward's
+``internal: allow`` and stays in a folder beside the bundle. *No protection* hands the rows to a
+method without a guarantee; it charges an event whose epsilon is infinite, so that whatever comes
+of it is refused by arithmetic wherever a budget is checked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dp_accounting
+import numpy as np
+import pandas as pd
+
+from synthkit.data.encoding import Table, discretize, to_frame
+from synthkit.data.private import Private, reveal
+from synthkit.errors import Refused
+from synthkit.privacy.plan import Charge
+from synthkit.privacy.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
+    """Exact codes (n, d) of the real rows, for figures that never leave the house.
+
+    Raises:
+        Refused: the job does not say ``internal: allow``.
+    """
+    if not allowed:
+        raise Refused("exact figures on real rows need 'internal: allow' in the release file")
+    return discretize(reveal(data), data.schema)
+
+
+def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
+    """The real rows themselves, charged as what they are: epsilon is infinite from here on."""
+    event = dp_accounting.NonPrivateDpEvent()
+    session.charge(Charge(event, "no protection", float("inf"), "none: the rows themselves", "all rows"))
+    return to_frame(reveal(data), data.schema)
+
+
+__all__ = ["internal_codes", "unprotected_frame"]

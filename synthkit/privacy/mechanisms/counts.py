@@ -1,0 +1,132 @@
+"""Noisy counts, histograms and marginals.
+
+Claim. Releasing h + noise, h the table of counts over some columns, costs ``counts_event(sigma)``.
+
+Argument. (1) A row adds 1 to exactly one cell; which one depends on that row and the schema alone.
+(2) Unit = at most one row: adding or removing a unit changes one cell by 1, replacing one changes
+two cells by 1 each. Discrete Gaussian noise is independent over cells, so the privacy loss is that
+of one (two) shifted one-dimensional discrete Gaussians: ``DiscreteGaussianDpEvent(sigma, cells)``.
+(3) Unit = at most k > 1 rows: a unit contributes a vector of whole numbers >= 0 with sum <= k,
+hence of L2 norm <= k; two such vectors differ by at most sqrt(2) k in L2. The noise is then
+Gaussian, rounded to whole numbers after adding (post-processing): ``GaussianDpEvent``, with radius
+k under add-or-remove and k / sqrt(2) under replace-one. (4) The shape of h is public: it follows
+from the schema. No cell is left out for being empty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dp_accounting
+import numpy as np
+from dp_accounting import DpEvent
+
+from synthkit.data.encoding import Table, discretize
+from synthkit.data.private import Private, reveal
+from synthkit.data.schema import Schema
+from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.events import DiscreteGaussianDpEvent
+from synthkit.privacy.plan import Charge
+from synthkit.privacy.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SOURCE = "discrete Gaussian mechanism, Canonne, Kamath and Steinke 2020 (arXiv:2004.00010)"
+
+
+@dataclass(frozen=True)
+class NoisyMarginal:
+    """A released table of counts.
+
+    Attributes:
+        columns: the columns counted over.
+        counts: noisy counts, float64 of whole numbers, one axis a column; may be negative.
+        sigma: standard deviation of the noise of every cell.
+    """
+
+    columns: tuple[str, ...]
+    counts: NDArray[np.float64]
+    sigma: float
+
+
+def counts_event(sigma: float, budget: Budget) -> DpEvent:
+    """The cost of one table of counts with noise ``sigma`` (in rows) under ``budget``'s neighbours."""
+    replace = budget.adjacency is Adjacency.REPLACE_ONE
+    if budget.unit.max_rows == 1:
+        return DiscreteGaussianDpEvent(sigma, cells=2 if replace else 1)
+    return dp_accounting.GaussianDpEvent(sigma / counts_radius(budget))
+
+
+def counts_radius(budget: Budget) -> float:
+    """L2 radius of one unit's contribution to a table of counts."""
+    rows = budget.unit.max_rows
+    return rows / math.sqrt(2) if budget.adjacency is Adjacency.REPLACE_ONE else float(rows)
+
+
+def noisy_marginals(
+    data: Private[Table], session: Session, queries: Sequence[tuple[str, ...]], sigma: float
+) -> list[NoisyMarginal]:
+    """Release the marginal of every query, each charged on its own.
+
+    Args:
+        data: the rows.
+        session: charged ``counts_event(sigma)`` a query.
+        queries: columns of each marginal.
+        sigma: noise of every cell, in rows.
+    """
+    for query in queries:
+        _charge(session, sigma, "noisy marginal", " x ".join(query))
+    codes, schema = discretize(reveal(data), data.schema), data.schema
+    return [
+        NoisyMarginal(query, _noisy(exact_marginal(codes, schema, query), session, sigma), sigma) for query in queries
+    ]
+
+
+def noisy_histogram(
+    data: Private[Table],
+    session: Session,
+    cell_of: Callable[[NDArray[np.int32]], NDArray[np.integer]],
+    cells: int,
+    sigma: float,
+    what: str,
+) -> NDArray[np.float64]:
+    """Release how many rows fall into each cell of a public partition.
+
+    Args:
+        data: the rows.
+        session: charged ``counts_event(sigma)``.
+        cell_of: codes (n, d) to cells (n,) in 0..cells-1, looking at one row at a time.
+        cells: how many cells.
+        sigma: noise of every cell, in rows.
+        what: what the cells are, in public words.
+    """
+    _charge(session, sigma, "noisy histogram", what)
+    codes = discretize(reveal(data), data.schema)
+    placed = cell_of(codes) if len(codes) else np.zeros(0, dtype=np.int64)
+    return _noisy(np.bincount(placed, minlength=cells)[:cells].astype(np.float64), session, sigma)
+
+
+def exact_marginal(codes: NDArray[np.integer], schema: Schema, columns: tuple[str, ...]) -> NDArray[np.float64]:
+    """Counts of ``codes`` (n, d) over ``columns``: shape is the columns' domain sizes."""
+    names, sizes = list(schema.domain), schema.domain
+    shape = tuple(sizes[name] for name in columns)
+    flat = np.ravel_multi_index([codes[:, names.index(name)] for name in columns], shape)
+    return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
+
+
+def _charge(session: Session, sigma: float, mechanism: str, what: str) -> None:
+    budget = session.plan.budget
+    session.charge(Charge(counts_event(sigma, budget), mechanism, counts_radius(budget), _SOURCE, what))
+
+
+def _noisy(counts: NDArray[np.float64], session: Session, sigma: float) -> NDArray[np.float64]:
+    if session.plan.budget.unit.max_rows == 1:
+        return counts + session.noise.discrete_gaussian(sigma, counts.size).reshape(counts.shape)
+    return session.noise.gaussian(counts, sigma, grid=1.0)
+
+
+__all__ = ["NoisyMarginal", "counts_event", "counts_radius", "exact_marginal", "noisy_histogram", "noisy_marginals"]

@@ -1,0 +1,275 @@
+"""Noisy gradients of a network on private rows (DP-SGD).
+
+Abadi et al. 2016 (arXiv:1607.00133), algorithm 1, over Opacus's per-sample gradients. A step:
+
+    SAMPLE   every unit joins with probability q, on its own (Poisson sampling)
+    CLIP     per unit: non-finite gradients become zero, longer ones are scaled to the clipping norm C,
+             over all parameters together
+    NOISE    the sum gets N(0, (z C)^2), rounded to a grid
+    DIVIDE   by q times the public number of units, never by the size of the sample
+
+Claim. A step costs ``PoissonSampledDpEvent(q, GaussianDpEvent(z))``.
+
+Argument. A unit's contribution is a vector of norm <= C around zero that depends on that unit and
+on the (public) weights alone; this needs a network that mixes no two rows of a batch, which is
+tested on public rows before the first step. So the sum has radius C, and sampling is Poisson. An
+empty sample is legal: its sum is zero, and noise is released all the same. Rounding and dividing
+are post-processing.
+
+What Opacus 1.6 does otherwise, and why it isn't followed: its divisor comes from the number of rows
+(issues 571, 819); one NaN record poisons a step; its validator lets batch-centring layers pass;
+its noise is torch's float32 generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import dp_accounting
+import numpy as np
+import torch
+from dp_accounting import DpEvent
+from opacus.grad_sample import GradSampleModule
+from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+from torch import Tensor, nn
+
+from synthkit.data.encoding import Table, discretize
+from synthkit.data.private import Private, reveal
+from synthkit.errors import MethodError
+from synthkit.privacy.plan import Charge
+from synthkit.privacy.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Loss = Callable[[nn.Module, Tensor], Tensor]
+
+_SOURCE = "DP-SGD, Abadi et al. 2016 (arXiv:1607.00133), Poisson sampling"
+_SLACK = 1 - 1e-5  # clip a little below C, so that float32 sums cannot exceed it
+_PARITY = 1e-4  # largest relative gap between a batch's per-sample gradients and batches of one
+
+
+def step_event(noise_multiplier: float, sample_rate: float) -> DpEvent:
+    """The cost of one step."""
+    return dp_accounting.PoissonSampledDpEvent(sample_rate, dp_accounting.GaussianDpEvent(noise_multiplier))
+
+
+class NoisyGradients:
+    """Noisy mean gradients of a per-row loss over a private table.
+
+    The network is borrowed: between steps it is a plain module, hooks disabled, so that losses on
+    public (synthetic) rows can be differentiated as usual and added.
+    """
+
+    def __init__(
+        self,
+        data: Private[Table],
+        session: Session,
+        network: nn.Module,
+        loss: Loss,
+        *,
+        clipping_norm: float,
+        noise_multiplier: float,
+        sample_rate: float,
+        clipping: Literal["hooks", "ghost"] = "hooks",
+        physical_batch: int = 512,
+    ) -> None:
+        """
+        Args:
+            data: the rows.
+            session: charged ``step_event`` at every step.
+            network: its trainable parameters get the gradients; it may not mix rows of a batch.
+            loss: (network, codes (b, d) int64) to one loss a row (b,), each from its own row.
+            clipping_norm: C, L2 norm of a unit's gradient over all parameters.
+            noise_multiplier: z, standard deviation of the noise as a multiple of C.
+            sample_rate: q, in (0, 1].
+            clipping: ``hooks`` keeps every row's gradient; ``ghost`` needs two passes and less
+                memory (Li et al. 2022, arXiv:2110.05679), for units of a single row.
+            physical_batch: rows processed at once; bounds memory, changes nothing else.
+
+        Raises:
+            MethodError: the network mixes rows, ties weights, or has layers or losses (a gradient
+                penalty, say) without per-sample gradients.
+        """
+        if not (0 < sample_rate <= 1 and clipping_norm > 0 and noise_multiplier > 0):
+            raise MethodError("DP-SGD needs a sample rate in (0, 1], a clipping norm and a noise multiplier above 0")
+        budget = session.plan.budget
+        if clipping == "ghost" and budget.unit.max_rows > 1:
+            raise MethodError("ghost clipping works on rows; for units of several rows use clipping: hooks")
+        self._data, self._session, self._network, self._loss = data, session, network, loss
+        self._norm, self._multiplier, self._rate = clipping_norm, noise_multiplier, sample_rate
+        self._physical, self._ghost = physical_batch, clipping == "ghost"
+        self._divisor = sample_rate * data.schema.units
+        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._device = self._parameters[0].device
+        _refuse_tied_weights(network)
+        self._hooked = self._attach()
+        self._prove_rows_apart(_public_rows(data, session))
+        self._codes: NDArray[np.int32] | None = None
+        self._members: list[NDArray[np.integer]] | None = None
+        self._units = 0
+
+    def step(self) -> list[Tensor]:
+        """One noisy mean gradient, a tensor a trainable parameter. Leaves ``.grad`` untouched."""
+        event = step_event(self._multiplier, self._rate)
+        self._session.charge(Charge(event, "DP-SGD step", self._norm, _SOURCE, "gradient of the discriminator"))
+        self._open()
+        # SAMPLE
+        joined = np.flatnonzero(self._session.noise.coins(self._units, self._rate))
+        total = np.zeros(sum(parameter.numel() for parameter in self._parameters))
+        kept = [parameter.grad for parameter in self._parameters]
+        for rows, owners in self._batches(joined):
+            # CLIP
+            total += self._clipped_sum(torch.from_numpy(rows).to(self._device), torch.from_numpy(owners))
+        for parameter, gradient in zip(self._parameters, kept, strict=True):
+            parameter.grad = gradient
+        # NOISE, DIVIDE
+        noisy = self._session.noise.gaussian(total, self._multiplier * self._norm) / self._divisor
+        return self._shaped(noisy)
+
+    def close(self) -> None:
+        """Give the network back without hooks."""
+        self._hooked.disable_hooks()
+        self._hooked.remove_hooks()
+
+    def _open(self) -> None:
+        if self._codes is not None:
+            return
+        table = reveal(self._data)
+        self._codes = discretize(table, self._data.schema)
+        if table.units is None:
+            self._units = table.rows
+        else:
+            _, owner = np.unique(table.units, return_inverse=True)
+            order = np.argsort(owner, kind="stable")
+            self._members = np.split(order, np.cumsum(np.bincount(owner))[:-1]) if table.rows else []
+            self._units = len(self._members)
+
+    def _batches(self, joined: NDArray[np.integer]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Rows (b, d) and the position of each row's unit within the batch (b,); units stay whole."""
+        assert self._codes is not None
+        rows_a_unit = 1 if self._members is None else self._session.plan.budget.unit.max_rows
+        size = max(1, self._physical // rows_a_unit)
+        batches = []
+        for start in range(0, len(joined), size):
+            units = joined[start : start + size]
+            if self._members is None:
+                index, owners = units, np.arange(len(units))
+            else:
+                members = [self._members[unit] for unit in units]
+                index = np.concatenate(members)
+                owners = np.repeat(np.arange(len(units)), [len(rows) for rows in members])
+            batches.append((self._codes[index].astype(np.int64), owners.astype(np.int64)))
+        return batches
+
+    def _clipped_sum(self, rows: Tensor, owners: Tensor) -> NDArray[np.float64]:
+        bound = self._norm * _SLACK
+        if self._ghost:
+            norms = self._row_norms(rows)  # (b,)
+            usable = torch.isfinite(norms)
+            factors = (bound / norms[usable].clamp_min(1e-12)).clamp(max=1.0)
+            return self._weighted_sum(rows[usable], factors)
+        flat = self._row_gradients(rows)  # (b, P)
+        finite = torch.isfinite(flat).all(dim=1)
+        flat = torch.where(finite[:, None], flat, 0.0)
+        if self._members is not None:
+            flat = torch.zeros(int(owners[-1]) + 1, flat.shape[1], device=flat.device).index_add_(
+                0, owners.to(flat.device), flat
+            )
+        norms = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)  # (u,)
+        factors = (bound / norms.clamp_min(1e-12)).clamp(max=1.0)
+        clipped: NDArray[np.float64] = (factors.to(flat.dtype) @ flat).double().cpu().numpy()
+        return clipped
+
+    def _row_gradients(self, rows: Tensor) -> Tensor:
+        """Per-sample gradients, all parameters side by side: (b, P)."""
+        self._backward(rows)
+        gradients = [parameter.grad_sample.reshape(len(rows), -1) for parameter in self._parameters]  # type: ignore[attr-defined]
+        for parameter in self._parameters:
+            parameter.grad_sample = None  # type: ignore[attr-defined]
+        return torch.cat(gradients, dim=1)
+
+    def _row_norms(self, rows: Tensor) -> Tensor:
+        """Per-sample gradient norms without the gradients: (b,)."""
+        self._backward(rows)
+        norms: Tensor = self._hooked.get_norm_sample()
+        return norms.double()
+
+    def _backward(self, rows: Tensor) -> None:
+        self._hooked.enable_hooks()
+        try:
+            self._loss(self._hooked, rows).sum().backward()
+        finally:
+            self._hooked.disable_hooks()
+            for parameter in self._parameters:
+                parameter.grad = None  # backward() leaves the raw sum here
+
+    def _weighted_sum(self, rows: Tensor, factors: Tensor) -> NDArray[np.float64]:
+        if len(rows) == 0:
+            return np.zeros(sum(parameter.numel() for parameter in self._parameters))
+        losses = self._loss(self._network, rows)
+        gradients = torch.autograd.grad((losses * factors.to(losses.dtype)).sum(), self._parameters)
+        return torch.cat([gradient.reshape(-1) for gradient in gradients]).double().cpu().numpy()
+
+    def _shaped(self, flat: NDArray[np.float64]) -> list[Tensor]:
+        vector = torch.from_numpy(flat).to(self._parameters[0].dtype).to(self._device)
+        parts = vector.split([parameter.numel() for parameter in self._parameters])
+        return [part.view_as(parameter) for part, parameter in zip(parts, self._parameters, strict=True)]
+
+    def _attach(self) -> GradSampleModule | GradSampleModuleFastGradientClipping:
+        self._network.train()
+        try:
+            if self._ghost:
+                hooked = GradSampleModuleFastGradientClipping(
+                    self._network, loss_reduction="sum", max_grad_norm=self._norm, use_ghost_clipping=True
+                )
+            else:
+                hooked = GradSampleModule(self._network, loss_reduction="sum")
+        except (NotImplementedError, RuntimeError, ValueError) as problem:
+            raise MethodError(f"the network has layers without per-sample gradients: {problem}") from None
+        hooked.disable_hooks()
+        return hooked
+
+    def _prove_rows_apart(self, rows: Tensor) -> None:
+        """On public rows: every per-sample gradient equals the gradient of that row alone."""
+        dropouts = [m for m in self._network.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
+        for dropout in dropouts:
+            dropout.eval()
+        try:
+            alone = torch.stack([self._gradient_alone(row) for row in rows.split(1)])  # (b, P)
+            together = self._row_norms(rows) if self._ghost else self._row_gradients(rows)
+            expected = torch.linalg.vector_norm(alone, dim=1, dtype=torch.float64) if self._ghost else alone
+        except (NotImplementedError, RuntimeError, IndexError, ValueError, AttributeError) as problem:
+            raise MethodError(
+                f"no per-sample gradients for this network and loss ({type(problem).__name__}: {problem}); "
+                "a loss that differentiates twice (a gradient penalty) is not possible on private rows"
+            ) from None
+        finally:
+            for dropout in dropouts:
+                dropout.train()
+        gap = (together - expected).abs().max().item()
+        if not gap <= _PARITY * max(1e-3, expected.abs().max().item()):
+            raise MethodError(
+                "the network mixes the rows of a batch (batch normalization, minibatch statistics, packing): a row's "
+                "gradient depends on its neighbours, and clipping would bound nothing; use group or layer normalization"
+            )
+
+    def _gradient_alone(self, row: Tensor) -> Tensor:
+        gradients = torch.autograd.grad(self._loss(self._network, row).sum(), self._parameters)
+        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+def _refuse_tied_weights(network: nn.Module) -> None:
+    names = dict(network.named_parameters(remove_duplicate=False))
+    if len({id(parameter) for parameter in names.values()}) < len(names):
+        raise MethodError("two layers of the network share a weight; per-sample gradients need each weight once")
+
+
+def _public_rows(data: Private[Table], session: Session, rows: int = 5) -> Tensor:
+    rng = np.random.default_rng(session.noise.public_seed())
+    codes = np.stack([rng.integers(0, size, rows) for size in data.schema.domain.values()], axis=1)
+    return torch.from_numpy(codes.astype(np.int64))
+
+
+__all__ = ["Loss", "NoisyGradients", "step_event"]

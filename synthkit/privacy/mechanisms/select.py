@@ -1,0 +1,94 @@
+"""Choosing with privacy: the exponential mechanism, and quantiles by it.
+
+Claim. Drawing index j with probability proportional to exp(epsilon * score_j / (2 * sensitivity))
+is ``ExponentialMechanismDpEvent(epsilon)``.
+
+Argument (McSherry and Talwar 2007). A neighbouring change moves every score by at most the
+sensitivity, so each weight changes by at most exp(epsilon / 2), and so does their sum; a
+probability changes by at most exp(epsilon). The candidates are public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synthkit.data.encoding import Table, discretize
+from synthkit.data.private import Private, reveal
+from synthkit.data.schema import Numeric
+from synthkit.errors import MethodError
+from synthkit.privacy.budget import Adjacency
+from synthkit.privacy.events import ExponentialMechanismDpEvent
+from synthkit.privacy.plan import Charge
+from synthkit.privacy.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SOURCE = "exponential mechanism, McSherry and Talwar 2007"
+
+
+def select(
+    data: Private[Table],
+    session: Session,
+    scores_of: Callable[[NDArray[np.int32]], NDArray[np.float64]],
+    row_bound: float,
+    epsilon: float,
+    what: str,
+) -> int:
+    """Choose one of several public candidates by a private score (report-noisy-max).
+
+    Args:
+        data: the rows.
+        session: charged ``ExponentialMechanismDpEvent(epsilon)``.
+        scores_of: codes (n, d) to one score a candidate, higher is better.
+        row_bound: how much adding or removing one row can move any score.
+        epsilon: the price; larger chooses better.
+        what: what is chosen, in public words.
+
+    Returns:
+        the index of the chosen candidate.
+    """
+    budget = session.plan.budget
+    radius = row_bound * budget.unit.max_rows
+    session.charge(Charge(ExponentialMechanismDpEvent(epsilon), "exponential mechanism", radius, _SOURCE, what))
+    sensitivity = radius * (2 if budget.adjacency is Adjacency.REPLACE_ONE else 1)
+    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-np.inf)
+    return session.noise.choice(np.maximum(scores, -1e300) * (epsilon / (2 * sensitivity)))
+
+
+def noisy_quantiles(
+    data: Private[Table], session: Session, column: str, fractions: Sequence[float], epsilon: float
+) -> list[float]:
+    """Quantiles of a numeric column, each chosen among the schema's bin edges (Smith 2011).
+
+    The score of an edge is -|(1 - p) * below - p * at or above|: zero where a share p of the rows
+    lies below it. One row moves it by at most max(p, 1 - p) <= 1.
+
+    Args:
+        data: the rows; nulls don't count.
+        session: charged one exponential mechanism of ``epsilon`` a fraction.
+        column: a numeric column.
+        fractions: in (0, 1).
+        epsilon: the price of each.
+    """
+    declared = data.schema.modelled[column]
+    if not isinstance(declared, Numeric):
+        raise MethodError(f"quantiles need a numeric column; {column} is {declared.kind}")
+    position, edges = list(data.schema.modelled).index(column), declared.edges
+    bins = len(edges) - 1
+
+    def scores(codes: NDArray[np.int32], p: float) -> NDArray[np.float64]:
+        counts = np.bincount(codes[:, position], minlength=bins)[:bins]
+        below = np.concatenate([[0], np.cumsum(counts)])  # (edges,)
+        return -np.abs((1 - p) * below - p * (counts.sum() - below))
+
+    return [
+        edges[select(data, session, lambda codes, p=p: scores(codes, p), 1.0, epsilon, f"quantile {p:g} of {column}")]  # type: ignore[misc]
+        for p in fractions
+    ]
+
+
+__all__ = ["noisy_quantiles", "select"]
