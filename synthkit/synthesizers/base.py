@@ -1,0 +1,287 @@
+"""What a method is, what a model is, and the list of methods."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from synthkit.data.encoding import Table, discretize, from_frame, to_frame, undiscretize
+from synthkit.data.private import Private
+from synthkit.data.schema import Identifier, Numeric, Schema
+from synthkit.documents import write_atomically
+from synthkit.errors import DataError, InputError, JobError, MethodError
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.mechanisms.counts import NoisyMarginal
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODEL_VERSION = 1
+_FUTILE = 200  # rejection sampling gives up after so many draws a wanted row
+
+Progress = Callable[[float, str], None]  # share done in [0, 1], what is being done
+
+
+def silent(_share: float, _what: str) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Synthetic rows.
+
+    Attributes:
+        frame: values as users know them.
+        codes: the same rows as codes (n, d) of the schema's modelled columns.
+    """
+
+    frame: pd.DataFrame
+    codes: NDArray[np.int32]
+
+
+class Model(Protocol):
+    """Released values only: whatever it does is post-processing, and free."""
+
+    @property
+    def schema(self) -> Schema:
+        """The public schema that it was fitted under."""
+
+    @property
+    def marginals(self) -> tuple[NoisyMarginal, ...]:
+        """Noisy marginals that were released on the way; empty where there are none."""
+
+    def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
+        """``n`` synthetic rows, optionally all with ``where``'s values.
+
+        Args:
+            n: how many, 0 or more.
+            where: column to value.
+            seed: reproducible draws. Harmless: the model is already released.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into ``folder``, which must not exist."""
+
+
+class Method(Protocol):
+    """A recipe with its settings: a frozen dataclass, one per paper."""
+
+    name: ClassVar[str]
+
+    def plan(self, schema: Schema, budget: Budget) -> Plan:
+        """The price of :meth:`fit`, from public facts alone."""
+
+    def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> Model:
+        """Run what ``session.plan`` priced, and nothing else."""
+
+
+METHODS: Mapping[str, tuple[str, str]] = {
+    "tabular_gan": (
+        "synthkit.synthesizers.tabular_gan:TabularGan",
+        "DP-SGD GAN for mixed tables, warm-started on noisy marginals",
+    ),
+    "independent": (
+        "synthkit.synthesizers.independent:Independent",
+        "noisy one-way marginals, columns drawn independently: the honest floor",
+    ),
+    "sdv_baseline": (
+        "synthkit.synthesizers.sdv_baseline:SdvBaseline",
+        "SDV without privacy, for comparison only: epsilon is infinite, so it cannot be released",
+    ),
+}
+
+
+def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """The method called ``name``, with its settings.
+
+    Raises:
+        JobError: no such method, or a setting that it does not have.
+    """
+    kind = method_class(name)
+    settings = dict(settings or {})
+    known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
+    if unknown := sorted(set(settings) - known):
+        raise JobError(
+            f"method {name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+    try:
+        made: Method = kind(**settings)
+    except TypeError as problem:
+        raise JobError(f"method {name}: a setting has the wrong type ({problem})") from None
+    return made
+
+
+def method_class(name: str) -> type[Method]:
+    """The class behind a method's name."""
+    if name not in METHODS:
+        raise JobError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
+    module, _, attribute = METHODS[name][0].partition(":")
+    kind: type[Method] = getattr(importlib.import_module(module), attribute)
+    return kind
+
+
+def settings_of(fitted: Method) -> dict[str, Any]:
+    """A method's settings as plain values."""
+    return {field.name: getattr(fitted, field.name) for field in fields(fitted)}  # type: ignore[arg-type]
+
+
+def check_settings(owner: object, **bounds: tuple[float, float]) -> None:
+    """Refuse settings that are not numbers within their bounds.
+
+    Raises:
+        MethodError: names the setting, its bounds and its value.
+    """
+    for name, (low, high) in bounds.items():
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise MethodError(f"{type(owner).__name__}: {name} is {value!r}; it must be from {low:g} to {high:g}")
+
+
+def load(folder: str | Path) -> Model:
+    """Open a saved model.
+
+    Raises:
+        InputError: not a model, damaged, or of another version.
+    """
+    folder = Path(folder)
+    document = read_model_card(folder)
+    kind = method_class(document["method"])
+    loader: Callable[[Path, dict[str, Any], Schema], Model] = getattr(importlib.import_module(kind.__module__), "load")  # noqa: B009
+    return loader(folder, document["parameters"], Schema.from_dict(document["schema"], source=str(folder)))
+
+
+def write_model_card(
+    folder: Path, method_name: str, schema: Schema, parameters: Mapping[str, Any], weights: bytes
+) -> None:
+    """Write ``weights.safetensors`` and ``model.json`` with its digests, the card last."""
+    folder.mkdir(parents=True)
+    write_atomically(folder / "weights.safetensors", weights)
+    card: dict[str, Any] = {
+        "synthkit_model": MODEL_VERSION,
+        "method": method_name,
+        "schema": schema.to_dict(),
+        "parameters": dict(parameters),
+        "weights_sha256": sha256(weights).hexdigest(),
+    }
+    card["card_sha256"] = _digest(card)
+    write_atomically(folder / "model.json", json.dumps(card, indent=1) + "\n")
+
+
+def read_model_card(folder: Path) -> dict[str, Any]:
+    """The card of a saved model, after its digests have been checked."""
+    path = folder / "model.json"
+    try:
+        card = json.loads(path.read_bytes())
+        weights = (folder / "weights.safetensors").read_bytes()
+    except FileNotFoundError as problem:
+        raise InputError(f"{folder}: not a saved model (no {Path(problem.filename).name})") from None
+    except (ValueError, OSError):
+        raise InputError(f"{path}: damaged; restore it or fit again") from None
+    if not isinstance(card, dict) or card.get("synthkit_model") != MODEL_VERSION:
+        raise InputError(f"{path}: not a model of version {MODEL_VERSION}")
+    stated = card.pop("card_sha256", None)
+    if stated != _digest(card):
+        raise InputError(f"{path}: damaged (its digest differs); restore it or fit again")
+    if card["weights_sha256"] != sha256(weights).hexdigest():
+        raise InputError(f"{folder / 'weights.safetensors'}: damaged (its digest differs); restore it or fit again")
+    return card
+
+
+def _digest(card: Mapping[str, Any]) -> str:
+    """Over the values in their order: the order of columns is part of a schema."""
+    return sha256(json.dumps(card, allow_nan=False).encode()).hexdigest()
+
+
+def finish(codes: NDArray[np.integer], schema: Schema, rng: np.random.Generator, fixed: Mapping[str, Any]) -> Synthetic:
+    """Codes to rows, numbers drawn within their bins; columns in ``fixed`` get exactly that value."""
+    table = undiscretize(codes, schema, rng)
+    for name, value in fixed.items():
+        if isinstance(schema.modelled[name], Numeric):
+            table.columns[name][:] = _line_value(name, value, schema)
+    return Synthetic(to_frame(table, schema), codes.astype(np.int32))
+
+
+def codes_of(where: Mapping[str, Any], schema: Schema) -> dict[int, int]:
+    """A condition as column positions and codes.
+
+    Raises:
+        JobError: an unknown column, or a value outside its domain.
+    """
+    names = list(schema.modelled)
+    wanted = {}
+    for name, value in where.items():
+        if name not in names:
+            raise JobError(f"--where {name}: no such modelled column; there are {', '.join(names[:20])}")
+        wanted[names.index(name)] = int(discretize(_single(name, value, schema), _only(name, schema))[0, 0])
+    return wanted
+
+
+def sample_where(draw: Callable[[int], NDArray[np.integer]], n: int, wanted: Mapping[int, int]) -> NDArray[np.integer]:
+    """Rows (n, d) from ``draw`` that meet the condition, by rejection.
+
+    Raises:
+        JobError: the model (almost) never draws such a row.
+    """
+    if not wanted:
+        return draw(n)
+    parts: list[NDArray[np.integer]] = []
+    missing, drawn = n, 0
+    while missing > 0:
+        batch = draw(max(1024, min(4 * missing, 65_536)))
+        drawn += len(batch)
+        met = batch[np.logical_and.reduce([batch[:, j] == code for j, code in wanted.items()])][:missing]
+        parts.append(met)
+        missing -= len(met)
+        if missing and drawn > _FUTILE * max(n, 1024):
+            raise JobError(
+                f"the condition is met by fewer than 1 in {_FUTILE} synthetic rows "
+                f"({n - missing} of {n} found); relax it or ask for fewer rows"
+            )
+    return np.concatenate(parts) if parts else draw(0)
+
+
+def _only(name: str, schema: Schema) -> Schema:
+    return Schema(name=schema.name, columns={name: schema.columns[name]}, rows=schema.rows)
+
+
+def _single(name: str, value: Any, schema: Schema) -> Table:
+    if isinstance(schema.columns[name], Identifier):
+        raise JobError(f"--where {name}: identifiers are not modelled")
+    try:
+        return from_frame(pd.DataFrame({name: pd.Series([value], dtype=object)}), _only(name, schema), source="--where")
+    except DataError as problem:
+        raise JobError(str(problem)) from None
+
+
+def _line_value(name: str, value: Any, schema: Schema) -> float:
+    return float(_single(name, value, schema).columns[name][0])
+
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "Model",
+    "Progress",
+    "Synthetic",
+    "check_settings",
+    "codes_of",
+    "finish",
+    "load",
+    "method",
+    "method_class",
+    "read_model_card",
+    "sample_where",
+    "settings_of",
+    "silent",
+    "write_model_card",
+]

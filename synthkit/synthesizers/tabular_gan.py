@@ -1,0 +1,421 @@
+"""A DP-SGD GAN for mixed tables, warm-started on noisy marginals.
+
+Goodfellow et al. 2014 with an integral-probability-metric critic (Mroueh and Sercu 2017,
+arXiv:1705.09675), trained by DP-SGD (Abadi et al. 2016); the warm start follows the
+select-measure-generate line (McKenna et al. 2021, arXiv:2108.04978). In steps:
+
+    MEASURE   all one-way marginals, and each column with the target, with discrete Gaussian noise
+    WARM UP   the generator starts as their product: columns independent given the target
+    CRITICIZE a critic D(x) = w . phi(x), phi the indicators of all pairs of values, takes private
+              gradient steps on real rows
+    PLAY      the generator is trained against the critic, anchored to what was measured
+
+Only CRITICIZE and MEASURE see real rows. Two things make the critic worth its noise. It is linear
+in w, so the private part of its loss, -E_real[D], has the same gradient at every w: all private
+steps estimate one vector, their mean is used, and the critic may answer the generator as often as
+it likes (its other half, +E_fake[D], is free). And it is penalized by tau * |w|_1 + |w|^2 / 2, tau a
+multiple of the noise that it was given, so that it criticizes only what noise does not explain:
+its best answer is the soft threshold of E_real[phi] - E_fake[phi] at tau.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from dp_accounting import DpEvent
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthkit.data.encoding import Table
+from synthkit.data.private import Private
+from synthkit.data.schema import Schema
+from synthkit.errors import InputError, MethodError
+from synthkit.privacy.accounting import calibrate
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, noisy_marginals
+from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+from synthkit.synthesizers.base import (
+    Progress,
+    Synthetic,
+    check_settings,
+    codes_of,
+    finish,
+    sample_where,
+    silent,
+    write_model_card,
+)
+from synthkit.synthesizers.marginals import Measured
+from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_CELLS = 1_500_000  # pair indicators that a critic looks at; pairs of columns beyond are left out
+_LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
+_DRAW = 8_192  # rows a forward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularGan:
+    """Settings of the GAN. All are public; none is tuned on private data.
+
+    Attributes:
+        warm_start: share of the budget (as zero-concentrated DP counts it) for the marginals.
+        discriminator_steps: private gradient steps of the critic.
+        sample_rate: probability with which a unit joins a step; lowered where a step would
+            sample more than 50,000 units.
+        iterations: generator steps; 0 releases the warm start alone.
+        batch: synthetic rows a generator step, a public number.
+        width: width of the generator's layers.
+        latent: dimensions of its noise.
+        threshold: tau, in standard deviations of the critic's noise.
+        sharpness: weight of the critic against the anchor; 1 weighs both by their likelihood.
+        learning_rate: of the generator (Adam, cosine decay).
+        average: decay of the generator's moving average, which is what is released.
+    """
+
+    name: ClassVar[str] = "tabular_gan"
+    warm_start: float = 0.5
+    discriminator_steps: int = 8
+    sample_rate: float = 0.5
+    iterations: int = 2000
+    batch: int = 1024
+    width: int = 256
+    latent: int = 64
+    threshold: float = 1.5
+    sharpness: float = 1.0
+    learning_rate: float = 2e-3
+    average: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            warm_start=(0.01, 0.99),
+            discriminator_steps=(1, 100_000),
+            sample_rate=(1e-6, 1.0),
+            iterations=(0, 10_000_000),
+            batch=(16, 1_000_000),
+            width=(4, 16_384),
+            latent=(1, 16_384),
+            threshold=(0.0, 100.0),
+            sharpness=(0.0, 1e6),
+            learning_rate=(1e-8, 10.0),
+            average=(0.0, 0.99999),
+        )
+
+    def plan(self, schema: Schema, budget: Budget) -> Plan:
+        """Noise of the marginals by their share of the budget, of the critic by what is left."""
+        queries, pairs = len(_queries(schema)), _pairs(schema)
+        if not pairs or self.iterations == 0:
+            sigma = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
+            return Plan(budget, repeat(counts_event(sigma, budget), queries), {"marginals": sigma}, 5.0, 600.0)
+        rate = self._rate(schema)
+        alone = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
+        sigma = alone / math.sqrt(self.warm_start)
+
+        def event(multiplier: float) -> DpEvent:
+            steps = repeat(step_event(multiplier, rate), self.discriminator_steps)
+            return compose([repeat(counts_event(sigma, budget), queries), steps])
+
+        multiplier = calibrate(event, budget)
+        noise = {"marginals": sigma, "discriminator": multiplier}
+        return Plan(budget, event(multiplier), noise, *self._forecast(schema, pairs, rate))
+
+    def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> TabularGanModel:
+        """MEASURE, WARM UP, CRITICIZE, PLAY."""
+        schema, noise = data.schema, session.plan.noise
+        # MEASURE
+        progress(0.0, "measuring marginals")
+        released = noisy_marginals(data, session, _queries(schema), noise["marginals"])
+        # WARM UP
+        measured = Measured.of(released, schema, _condition(schema))
+        seed = session.noise.public_seed()
+        generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
+        if "discriminator" in noise:
+            # CRITICIZE
+            real, spread = self._criticize(data, session, noise["discriminator"], progress)
+            # PLAY
+            scale = schema.units / measured.rows
+            generator = self._play(generator, measured, real * scale, spread * scale, progress, seed)
+        progress(1.0, "fitted")
+        return TabularGanModel(schema, generator, tuple(released))
+
+    def _criticize(
+        self, data: Private[Table], session: Session, multiplier: float, progress: Progress
+    ) -> tuple[Tensor, float]:
+        """The critic's private gradient: noisy E_real[phi] (cells,), and its noise's standard deviation."""
+        critic = PairCritic(data.schema)
+        rows = session.plan.budget.unit.max_rows
+        norm = math.sqrt(len(critic.pairs)) * rows  # every row's phi has one 1 a pair: nothing is cut off
+        rate = self._rate(data.schema)
+        gradients = NoisyGradients(
+            data,
+            session,
+            critic,
+            lambda network, codes: -network(codes),
+            clipping_norm=norm,
+            noise_multiplier=multiplier,
+            sample_rate=rate,
+            clipping="ghost" if rows == 1 else "hooks",
+            physical_batch=max(16, min(2048, 20_000_000 // critic.cells)),
+        )
+        total = torch.zeros(critic.cells)
+        for step in range(self.discriminator_steps):
+            total -= gradients.step()[0].reshape(-1)  # the gradient of -E_real[D] is -E_real[phi]
+            progress(0.05 + 0.35 * (step + 1) / self.discriminator_steps, "critic on real rows")
+        gradients.close()
+        spread = multiplier * norm / (rate * data.schema.units * math.sqrt(self.discriminator_steps))
+        return total / self.discriminator_steps, spread
+
+    def _play(
+        self, generator: Generator, measured: Measured, real: Tensor, spread: float, progress: Progress, seed: int
+    ) -> Generator:
+        """Train the generator against the critic's best answers. No private value is in reach here."""
+        critic = PairCritic(measured.schema)
+        draws = seeded(seed + 1)
+        optimizer = torch.optim.Adam(generator.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.iterations)
+        averaged = [parameter.detach().clone() for parameter in generator.parameters()]
+        precision = measured.sigma / measured.rows
+        for step in range(self.iterations):
+            classes = generator.draw_classes(self.batch, draws)  # (b,)
+            shares = generator.shares(generator(self._latents(draws), classes))  # (b, width)
+            # Each half of the batch answers the other. A critic that answered the rows that it has
+            # seen would punish their chance deviations, and the generator would learn to have none.
+            halves = list(zip(shares.chunk(2), classes.chunk(2), strict=True))
+            loss = torch.zeros(())
+            for (seen, seen_classes), (judged, judged_classes) in (halves, halves[::-1]):
+                fake = critic.expectation(judged)  # (cells,)
+                answer = functional.softshrink(real - critic.expectation(seen.detach()), self.threshold * spread)
+                loss -= self.sharpness * (answer * fake).sum() / spread**2
+                margin = generator.joint(judged, judged_classes)  # (k, width)
+                answer = generator.target - generator.joint(seen.detach(), seen_classes)
+                loss -= (answer * margin).sum() / precision**2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                for mean, parameter in zip(averaged, generator.parameters(), strict=True):
+                    mean.lerp_(parameter, 1 - self.average)
+            if step % 20 == 0:
+                progress(0.4 + 0.6 * step / self.iterations, "generator against critic")
+        with torch.no_grad():
+            for mean, parameter in zip(averaged, generator.parameters(), strict=True):
+                parameter.copy_(mean)
+        return generator
+
+    def _latents(self, draws: torch.Generator) -> Tensor:
+        return torch.randn(self.batch, self.latent, generator=draws)
+
+    def _rate(self, schema: Schema) -> float:
+        return min(self.sample_rate, _LARGE_BATCH / schema.units)
+
+    def _forecast(self, schema: Schema, pairs: list[tuple[int, int]], rate: float) -> tuple[float, float]:
+        """Seconds and megabytes on two cores, from counts of operations (see benchmarks/forecast.py)."""
+        sizes = list(schema.domain.values())
+        cells = sum(sizes[i] * sizes[j] for i, j in pairs)
+        width = sum(sizes)
+        private = 6e-9 * self.discriminator_steps * rate * schema.units * schema.unit.max_rows * cells
+        play = self.iterations * self.batch * (4e-11 * width**2 + 1.2e-10 * self.width * (width + 4 * self.width)) * 2
+        play += self.iterations * (3e-8 * cells + 2e-3)
+        physical = max(16, min(2048, 20_000_000 // cells))
+        return 5.0 + private + play, 500.0 + 16e-6 * physical * cells + 60e-6 * cells + 3e-4 * schema.rows
+
+
+class PairCritic(nn.Module):
+    """D(x) = w . phi(x): phi has one indicator for every pair of values of two columns.
+
+    Pairs with the conditioning column are left out: they are measured directly.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.one_hot = OneHot(schema.domain)
+        self.pairs = _pairs(schema)
+        left, right = [], []
+        for i, j in self.pairs:
+            rows = torch.arange(self.one_hot.sizes[i]) + self.one_hot.starts[i]
+            columns = torch.arange(self.one_hot.sizes[j]) + self.one_hot.starts[j]
+            left.append(rows.repeat_interleave(len(columns)))
+            right.append(columns.repeat(len(rows)))
+        self.left, self.right = torch.cat(left), torch.cat(right)  # (cells,)
+        with torch.random.fork_rng(devices=[]):
+            self.weight = nn.Linear(len(self.left), 1, bias=False)
+        nn.init.zeros_(self.weight.weight)
+
+    @property
+    def cells(self) -> int:
+        """Length of phi."""
+        return len(self.left)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """(b, d) codes to scores (b,); each from its own row."""
+        rows = self.one_hot.encode(codes)  # (b, width)
+        left, right = self.left.to(rows.device), self.right.to(rows.device)
+        features = rows[:, left] * rows[:, right]  # (b, cells)
+        # Opacus hooks the backward pass of the layer; it wants an input that takes part in it.
+        scores: Tensor = self.weight(features.requires_grad_()).squeeze(1)
+        return scores
+
+    def expectation(self, shares: Tensor) -> Tensor:
+        """E[phi] of rows drawn from ``shares`` (b, width): columns independent within a row; (cells,)."""
+        return (shares.T @ shares / len(shares))[self.left, self.right]
+
+
+class Generator(nn.Module):
+    """Latent noise and a class to a distribution over every column's codes.
+
+    Starts as the measured product distribution exactly: the last layer is zero, and its base is
+    the logarithm of the noisy conditional marginals.
+    """
+
+    base: Tensor
+    chances: Tensor
+
+    def __init__(self, measured: Measured, *, latent: int, width: int, seed: int) -> None:
+        super().__init__()
+        classes, self.latent = measured.conditionals.shape[0], latent
+        self.one_hot = OneHot(measured.schema.domain)
+        self.condition = measured.condition
+        self.register_buffer("chances", torch.tensor(measured.chances, dtype=torch.float32))  # (k,)
+        self.register_buffer("base", torch.tensor(measured.conditionals, dtype=torch.float32))  # (k, width)
+        with torch.random.fork_rng(devices=[]):  # torch initializes from its global state: leave that alone
+            self.enter = nn.Linear(latent + classes, width)
+            self.body = nn.Sequential(Residual(width), Residual(width))
+            self.leave = nn.Linear(width, self.one_hot.width)
+        initialize(self, seeded(seed))
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, latents: Tensor, classes: Tensor) -> Tensor:
+        """(b, latent), (b,) to logits (b, width)."""
+        given = functional.one_hot(classes, len(self.chances)).to(latents.dtype)
+        hidden = self.body(self.enter(torch.cat([latents, given], dim=1)))
+        logits: Tensor = self.base.clamp_min(1e-7).log()[classes] + self.leave(hidden)
+        return logits
+
+    def shares(self, logits: Tensor) -> Tensor:
+        """Logits to probabilities, column by column: (b, width)."""
+        return torch.cat([block.softmax(dim=1) for block in self.one_hot.blocks(logits)], dim=1)
+
+    def draw_classes(self, count: int, draws: torch.Generator) -> Tensor:
+        """Codes of the conditioning column from its noisy frequencies: (count,)."""
+        return torch.multinomial(self.chances, count, replacement=True, generator=draws)
+
+    def joint(self, shares: Tensor, classes: Tensor) -> Tensor:
+        """Joint distribution of the class and every column in a batch: (k, width)."""
+        given = functional.one_hot(classes, len(self.chances)).to(shares.dtype)  # (b, k)
+        means = (given.T @ shares) / given.sum(dim=0).clamp_min(1)[:, None]
+        return self.chances[:, None] * means
+
+    @property
+    def target(self) -> Tensor:
+        """What :meth:`joint` should be, as measured: (k, width)."""
+        return self.chances[:, None] * self.base
+
+    @torch.no_grad()
+    def draw(self, count: int, draws: torch.Generator, given: int | None = None) -> Tensor:
+        """Sampled codes (count, d), of class ``given`` or of all."""
+        parts = []
+        for start in range(0, count, _DRAW):
+            size = min(_DRAW, count - start)
+            classes = self.draw_classes(size, draws) if given is None else torch.full((size,), given)
+            codes = self.one_hot.draw(self(torch.randn(size, self.latent, generator=draws), classes), draws)
+            if self.condition is not None:
+                codes[:, self.condition] = classes
+            parts.append(codes)
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.one_hot.sizes), dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class TabularGanModel:
+    """The averaged generator and the marginals it was warmed up on."""
+
+    schema: Schema
+    generator: Generator
+    marginals: tuple[NoisyMarginal, ...]
+
+    def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
+        """Draw rows; a condition on the target is met directly, others by rejection."""
+        rng = np.random.default_rng(seed)
+        draws = seeded(int(rng.integers(2**62)))
+        wanted = codes_of(where or {}, self.schema)
+        given = wanted.pop(self.generator.condition, None) if self.generator.condition is not None else None
+
+        def draw(count: int) -> NDArray[np.integer]:
+            codes: NDArray[np.integer] = self.generator.draw(count, draws, given).numpy()
+            return codes
+
+        return finish(sample_where(draw, n, wanted), self.schema, rng, where or {})
+
+    def save(self, folder: Path) -> None:
+        """Write the generator and the marginals."""
+        from safetensors.torch import save
+
+        tensors = {name: tensor.contiguous() for name, tensor in self.generator.state_dict().items()}
+        for j, marginal in enumerate(self.marginals):
+            tensors[f"marginals.{j}"] = torch.from_numpy(marginal.counts).contiguous()
+        parameters = {
+            "latent": self.generator.latent,
+            "width": self.generator.enter.out_features,
+            "marginals": [{"columns": list(m.columns), "sigma": m.sigma} for m in self.marginals],
+        }
+        write_model_card(folder, TabularGan.name, self.schema, parameters, save(tensors))
+
+
+def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
+    """Read a saved model; its digests have been checked."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "weights.safetensors")
+    released = tuple(
+        NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
+        for j, entry in enumerate(parameters["marginals"])
+    )
+    measured = Measured.of(list(released), schema, _condition(schema))
+    generator = Generator(measured, latent=parameters["latent"], width=parameters["width"], seed=0)
+    try:
+        generator.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"{folder}: the weights do not fit the schema") from None
+    return TabularGanModel(schema, generator, released)
+
+
+def _condition(schema: Schema) -> int | None:
+    """Position of the target, where there is one."""
+    return None if schema.target is None else list(schema.modelled).index(schema.target)
+
+
+def _queries(schema: Schema) -> list[tuple[str, ...]]:
+    """All one-way marginals, and each column with the target."""
+    ones: list[tuple[str, ...]] = [(name,) for name in schema.modelled]
+    if schema.target is None:
+        return ones
+    return ones + [(name, schema.target) for name in schema.modelled if name != schema.target]
+
+
+def _pairs(schema: Schema) -> list[tuple[int, int]]:
+    """Pairs of columns for the critic, evenly thinned where their cells are too many to hold."""
+    sizes, condition = list(schema.domain.values()), _condition(schema)
+    pairs = [p for p in itertools.combinations(range(len(sizes)), 2) if condition not in p]
+    cells = sum(sizes[i] * sizes[j] for i, j in pairs)
+    kept = pairs[:: max(1, math.ceil(cells / _MOST_CELLS))]
+    if any(sizes[i] * sizes[j] > _MOST_CELLS for i, j in kept):
+        raise MethodError(
+            f"two columns of schema {schema.name} have more than {_MOST_CELLS} pairs of values; use fewer bins or categories"
+        )
+    return kept
+
+
+__all__ = ["Generator", "PairCritic", "TabularGan", "TabularGanModel", "load"]

@@ -1,0 +1,153 @@
+"""What every method promises. A test class inherits the suite and says which method it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthkit.data.encoding import discretize, from_frame
+from synthkit.data.schema import Schema, Unit
+from synthkit.errors import InputError, JobError
+from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.session import Session
+from synthkit.synthesizers.base import METHODS, Method, Model, load, method, method_class, settings_of
+from tests.tables import frame, private, schema
+
+BUDGET = Budget(2.0, 1e-5)
+
+
+def fitted(
+    recipe: Method, public: Schema | None = None, data: pd.DataFrame | None = None, budget: Budget = BUDGET, seed: int | None = None
+) -> tuple[Model, Session]:
+    """A model and the session that paid for it."""
+    public = public or schema()
+    rows = private(frame() if data is None else data, public)
+    noise = None if seed is None else NoiseSource(test_seed=seed)
+    session = Session(recipe.plan(public, budget), noise=noise)
+    return recipe.fit(rows, session), session
+
+
+class MethodContract:
+    """Inherit, and set ``name`` and ``settings`` (fast ones)."""
+
+    name: str
+    settings: dict[str, Any] = {}  # noqa: RUF012
+
+    @pytest.fixture(scope="class")
+    def recipe(self) -> Method:
+        return method(self.name, self.settings)
+
+    @pytest.fixture(scope="class")
+    def model(self, recipe: Method) -> Model:
+        return fitted(recipe)[0]
+
+    def test_is_registered_under_its_name(self, recipe: Method) -> None:
+        assert recipe.name == self.name in METHODS
+        assert type(recipe) is method_class(self.name)
+        assert dataclasses.is_dataclass(recipe) and recipe.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert method(self.name, settings_of(recipe)) == recipe
+
+    def test_refuses_unknown_settings(self) -> None:
+        with pytest.raises(JobError, match="no setting epsilonn"):
+            method(self.name, {"epsilonn": 1})
+
+    @pytest.mark.parametrize("adjacency", list(Adjacency))
+    @pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
+    def test_plan_spends_99_to_100_percent(self, recipe: Method, adjacency: Adjacency, epsilon: float) -> None:
+        plan = recipe.plan(schema(), Budget(epsilon, 1e-6, adjacency))
+        assert 0.99 * epsilon < plan.epsilon <= epsilon
+
+    def test_fit_runs_what_was_priced(self, recipe: Method) -> None:
+        _, session = fitted(recipe)
+        assert session.spent == pytest.approx(session.plan.epsilon, rel=1e-9)
+        assert all(charge.norm_bound > 0 and charge.source for charge in session.trace)
+
+    def test_rows_lie_in_the_domain(self, model: Model) -> None:
+        drawn = model.sample(500, seed=1)
+        assert list(drawn.frame.columns) == list(schema().modelled)
+        again = discretize(from_frame(drawn.frame, schema()), schema())
+        np.testing.assert_array_equal(again, drawn.codes)
+
+    @pytest.mark.parametrize("rows", [0, 1, 3000])
+    def test_draws_as_many_as_asked(self, model: Model, rows: int) -> None:
+        drawn = model.sample(rows)
+        assert len(drawn.frame) == len(drawn.codes) == rows
+
+    def test_seed_repeats_and_none_does_not(self, model: Model) -> None:
+        pd.testing.assert_frame_equal(model.sample(50, seed=5).frame, model.sample(50, seed=5).frame)
+        assert not model.sample(50, seed=5).frame.equals(model.sample(50, seed=6).frame)
+        assert not model.sample(50).frame.equals(model.sample(50).frame)
+
+    def test_conditions_are_met_exactly(self, model: Model) -> None:
+        drawn = model.sample(40, where={"ill": "yes", "sex": "f", "age": 37}).frame
+        assert len(drawn) == 40
+        assert set(drawn["ill"]) == {"yes"} and set(drawn["sex"]) == {"f"} and set(drawn["age"]) == {37}
+
+    @pytest.mark.parametrize("where", [{"nobody": 1}, {"sex": "x"}, {"income": "much"}])
+    def test_impossible_conditions_are_refused(self, model: Model, where: dict[str, Any]) -> None:
+        with pytest.raises(JobError, match="where"):
+            model.sample(10, where=where)
+
+    def test_save_and_load(self, model: Model, tmp_path: Path) -> None:
+        model.save(tmp_path / "model")
+        assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+        again = load(tmp_path / "model")
+        pd.testing.assert_frame_equal(again.sample(100, seed=3).frame, model.sample(100, seed=3).frame)
+        assert [m.columns for m in again.marginals] == [m.columns for m in model.marginals]
+
+    def test_any_flipped_byte_is_found(self, model: Model, tmp_path: Path) -> None:
+        model.save(tmp_path / "model")
+        rng = np.random.default_rng(0)
+        for path in (tmp_path / "model").iterdir():
+            whole = path.read_bytes()
+            for position in rng.integers(0, len(whole), 40):
+                broken = bytearray(whole)
+                broken[position] ^= 1 << int(rng.integers(8))
+                path.write_bytes(bytes(broken))
+                with pytest.raises(InputError):
+                    load(tmp_path / "model")
+            path.write_bytes(whole)
+        load(tmp_path / "model")
+
+    @pytest.mark.parametrize("rows", [0, 1])
+    def test_tiny_tables_are_legal(self, recipe: Method, rows: int) -> None:
+        model, session = fitted(recipe, data=frame(400).iloc[:rows])
+        assert session.spent == pytest.approx(session.plan.epsilon)
+        assert len(model.sample(20).frame) == 20
+
+    def test_outliers_and_nulls_are_legal(self, recipe: Method) -> None:
+        data = frame(50).astype({"age": object, "income": object, "smoker": object})
+        data.loc[0, ["age", "region", "seen", "smoker"]] = None
+        data.loc[1, "income"] = 1e30
+        data.loc[2, "income"] = float("inf")
+        data.loc[3, "region"] = "atlantis"
+        assert len(fitted(recipe, data=data)[0].sample(20).frame) == 20
+
+    @pytest.mark.parametrize("target", [None, "age", "smoker", "region"])
+    def test_any_target(self, recipe: Method, target: str | None) -> None:
+        assert len(fitted(recipe, schema(target=target))[0].sample(20).frame) == 20
+
+    def test_one_column(self, recipe: Method) -> None:
+        public = Schema(name="one", columns={"sex": schema().columns["sex"]}, rows=100, reviewed=True)
+        model, session = fitted(recipe, public, frame(100)[["sex"]])
+        assert session.spent == pytest.approx(session.plan.epsilon)
+        assert set(model.sample(50).frame["sex"]) <= {"f", "m"}
+
+    def test_units_of_several_rows(self, recipe: Method) -> None:
+        public = schema(unit=Unit("person", 3))
+        budget = Budget(2.0, 1e-5, unit=public.unit)
+        model, session = fitted(recipe, public, frame(400, people=150), budget)
+        assert 0.99 * 2 < session.spent <= 2
+        assert "person" not in model.sample(10).frame.columns
+
+    def test_two_fits_differ_unless_seeded(self, recipe: Method) -> None:
+        one, two = (fitted(recipe)[0].sample(200, seed=1).frame for _ in range(2))
+        assert not one.equals(two)
+        one, two = (fitted(recipe, seed=7)[0].sample(200, seed=1).frame for _ in range(2))
+        pd.testing.assert_frame_equal(one, two)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from synthkit.errors import MethodError
+from synthkit.privacy.budget import Budget
+from synthkit.synthesizers.marginals import Measured, simplex
+from synthkit.synthesizers.tabular_gan import Generator, PairCritic, TabularGan
+from tests.synthesizers.contract import MethodContract, fitted
+from tests.tables import frame, schema
+
+
+class TestTabularGan(MethodContract):
+    name = "tabular_gan"
+    settings = {"iterations": 5, "batch": 64, "width": 16, "latent": 4}  # noqa: RUF012
+
+
+class TestGhostFree(MethodContract):
+    """The other road: many small private steps."""
+
+    name = "tabular_gan"
+    settings = {  # noqa: RUF012
+        "iterations": 3,
+        "batch": 32,
+        "width": 8,
+        "latent": 2,
+        "discriminator_steps": 20,
+        "sample_rate": 0.05,
+        "warm_start": 0.8,
+    }
+
+
+@pytest.mark.parametrize(
+    "setting", [{"warm_start": 1.0}, {"batch": 0}, {"sample_rate": 0}, {"threshold": float("nan")}, {"iterations": True}]
+)
+def test_settings_are_checked(setting: dict[str, float]) -> None:
+    with pytest.raises(MethodError, match=next(iter(setting))):
+        TabularGan(**setting)  # type: ignore[arg-type]
+
+
+def test_the_critic_scores_pairs_of_values() -> None:
+    critic = PairCritic(schema())
+    codes = torch.tensor([[0, 1, 2, 3, 0, 1, 1], [5, 0, 4, 0, 3, 2, 0]])
+    assert len(critic.pairs) == 15  # six columns beside the target
+    rows = critic.one_hot.encode(codes)
+    torch.testing.assert_close(critic.expectation(rows[:1]).sum(), torch.tensor(15.0))
+    with torch.no_grad():
+        critic.weight.weight.normal_()
+    expected = torch.stack([critic.weight.weight[0] @ critic.expectation(row[None]) for row in rows])
+    torch.testing.assert_close(critic(codes), expected)
+
+
+def test_the_generator_starts_at_the_measured_product() -> None:
+    model, _ = fitted(TabularGan(iterations=0))
+    measured = Measured.of(list(model.marginals), schema(), 6)
+    generator = Generator(measured, latent=3, width=8, seed=0)
+    classes = torch.tensor([0, 1])
+    shares = generator.shares(generator(torch.randn(2, 3), classes))
+    torch.testing.assert_close(shares, torch.tensor(measured.conditionals, dtype=torch.float32), atol=1e-5, rtol=1e-3)
+
+
+def test_simplex_is_the_nearest_distribution() -> None:
+    np.testing.assert_allclose(simplex(np.array([0.2, 0.8])), [0.2, 0.8])
+    np.testing.assert_allclose(simplex(np.array([-5.0, 1.5, 0.5])), [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(simplex(np.array([0.6, 0.6, -0.1])), [0.5, 0.5, 0.0])
+
+
+def test_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    fitted(TabularGan(iterations=2, batch=32, width=8, latent=2))[0].sample(10)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.slow
+def test_the_critic_finds_dependence_that_the_warm_start_lacks() -> None:
+    """Two columns that are equal, and independent of the target."""
+    rng = np.random.default_rng(0)
+    data = frame(4000)
+    data["sex"] = rng.choice(["f", "m"], 4000)
+    data["smoker"] = data["sex"].eq("m")
+    gaps = []
+    for iterations in (0, 600):
+        recipe = TabularGan(iterations=iterations, width=64, latent=16, batch=512)
+        drawn = fitted(recipe, schema(rows=4000), data, Budget(3.0, 1e-6))[0].sample(4000, seed=0).frame
+        gaps.append((drawn["sex"].eq("m") != drawn["smoker"].fillna(False)).mean())
+    assert gaps[0] > 0.4
+    assert gaps[1] < 0.2
