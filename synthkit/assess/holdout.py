@@ -1,0 +1,87 @@
+"""The quality report on the holdout: its price, and its figures.
+
+The holdout is protected like the training rows. Its mechanisms compose in parallel with training
+(every unit is in one of the two), so the report may spend the same (epsilon, delta) again, and the
+release costs no more. Every count, distance and loss gets the same noise relative to what one
+unit can change.
+"""
+
+from __future__ import annotations
+
+from dp_accounting import DpEvent
+
+from synthkit.assess import fidelity, utility
+from synthkit.data.encoding import Table
+from synthkit.data.private import Private
+from synthkit.data.schema import Schema
+from synthkit.evidence import Evidence
+from synthkit.privacy.accounting import calibrate
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.mechanisms.counts import counts_event, noisy_histogram
+from synthkit.privacy.mechanisms.distances import distance_event
+from synthkit.privacy.mechanisms.moments import sum_event
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+from synthkit.synthesizers.base import Progress, Synthetic, silent
+
+_ALL = 0  # the single cell that every row falls into
+
+
+def plan(schema: Schema, budget: Budget) -> Plan:
+    """The price of the report.
+
+    Args:
+        schema: the holdout's schema (its ``rows`` are the holdout's share).
+        budget: what the holdout may cost; the same as the training's.
+    """
+    distances = sum(1 for order in (1, 2) if fidelity.queries(schema, order))
+    histograms = utility.histograms(schema)
+    models = len(utility.MODELS) if histograms else 0
+
+    def event(sigma: float) -> DpEvent:
+        return compose(
+            [
+                repeat(counts_event(sigma, budget), 1 + models * histograms),
+                repeat(distance_event(sigma, budget), distances),
+                *(
+                    [repeat(sum_event(sigma * utility.LOSS_BOUND, utility.LOSS_BOUND, budget), models)]
+                    if models
+                    else []
+                ),
+            ]
+        )
+
+    sigma = calibrate(event, budget)
+    return Plan(budget, event(sigma), {"holdout": sigma}, seconds=15.0 + 3e-5 * schema.rows, megabytes=600.0)
+
+
+def assess(
+    holdout: Private[Table], session: Session, synthetic: Synthetic, *, progress: Progress = silent
+) -> tuple[Evidence, ...]:
+    """Run the report.
+
+    Args:
+        holdout: real rows that no generator saw.
+        session: its plan is :func:`plan`'s.
+        synthetic: the very table that is to be released.
+        progress: told what is being done.
+
+    Returns:
+        distances with their sampling floor, then TSTR figures; empty where there are no synthetic rows.
+    """
+    sigma = session.plan.noise["holdout"]
+    progress(0.0, "counting the holdout")
+    counted = noisy_histogram(holdout, session, lambda codes: codes[:, 0] * _ALL, 1, sigma, "rows of the holdout")
+    rows = max(1.0, float(counted[0]))
+    if len(synthetic.codes) == 0:
+        return ()
+    progress(0.1, "distances on the holdout")
+    found = fidelity.charged(holdout, session, synthetic.codes, rows, sigma)
+    progress(0.5, "downstream models on the holdout")
+    found += utility.charged(holdout, session, synthetic.codes, rows, sigma)
+    progress(1.0, "assessed")
+    return tuple(found)
+
+
+__all__ = ["assess", "plan"]

@@ -1,0 +1,98 @@
+"""Exact figures on real rows, for the steward's eyes: a folder beside the bundle, never in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from synthkit.assess import fidelity, similarity, utility
+from synthkit.data.encoding import to_frame, undiscretize
+from synthkit.data.schema import Schema
+from synthkit.documents import write_atomically
+from synthkit.evidence import Evidence
+from synthkit.synthesizers.base import Synthetic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WARNING = (
+    "INTERNAL. These are exact figures of real rows. They carry no privacy guarantee and must not be shared, "
+    "published, or used to decide whether a release may leave."
+)
+
+
+def assess(
+    training: NDArray[np.int32], holdout: NDArray[np.int32], synthetic: Synthetic, schema: Schema
+) -> tuple[Evidence, ...]:
+    """Exact distances up to 3-way, TSTR beside TRTR, similarity, and SDMetrics' score where installed.
+
+    Args:
+        training, holdout: codes (n, d) of real rows.
+        synthetic: the table that is to be released.
+        schema: the public schema.
+    """
+    codes = synthetic.codes
+    found = [*fidelity.exact(training, codes, schema, against="training")]
+    if len(holdout):
+        found += fidelity.exact(holdout, codes, schema, against="holdout")
+        found += utility.exact(codes, holdout, schema, "tstr")
+        found += utility.exact(training, holdout, schema, "trtr")
+        found += similarity.exact(training, holdout, codes, schema)
+    gap = np.abs(fidelity.associations(training, schema) - fidelity.associations(codes, schema))
+    found.append(
+        Evidence(
+            "fidelity.exact_association_gap",
+            float(gap.mean()),
+            None,
+            "mean gap of Cramer's V over all pairs of columns",
+            "internal",
+        )
+    )
+    return (*found, *_sdmetrics(training, synthetic, schema))
+
+
+def write(
+    folder: Path, evidence: tuple[Evidence, ...], training: NDArray[np.int32], synthetic: Synthetic, schema: Schema
+) -> None:
+    """Write the figures and both association matrices into ``folder``, readable by its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=False)
+    document = {"warning": _WARNING, "evidence": [figure.to_dict() for figure in evidence]}
+    write_atomically(folder / "internal.json", json.dumps(document, indent=1) + "\n")
+    names = list(schema.modelled)
+    for name, codes in (("real", training), ("synthetic", synthetic.codes)):
+        matrix = pd.DataFrame(fidelity.associations(codes, schema), index=names, columns=names)
+        write_atomically(folder / f"associations_{name}.csv", matrix.to_csv(float_format="%.4f"))
+
+
+def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema) -> list[Evidence]:
+    try:
+        from sdmetrics.reports.single_table import QualityReport
+    except ImportError:
+        return []
+    from synthkit.data.sdv_metadata import to_sdv
+
+    real = to_frame(undiscretize(training, schema, np.random.default_rng(0)), schema)
+    report = QualityReport()
+    metadata = to_sdv(schema)
+    table = metadata["tables"][next(iter(metadata["tables"]))] if "tables" in metadata else metadata
+    report.generate(_plain(real), _plain(synthetic.frame), table, verbose=False)
+    return [
+        Evidence(
+            "fidelity.exact_sdmetrics_quality",
+            float(report.get_score()),
+            None,
+            "SDMetrics' quality score, binned real rows",
+            "internal",
+        )
+    ]
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype({name: object for name in frame.columns if str(frame[name].dtype) in ("string", "boolean")})
+
+
+__all__ = ["assess", "write"]

@@ -1,0 +1,560 @@
+"""The command line: parse, call a verb, show the result. No decision of its own.
+
+Exit codes: 0 done; 1 refused, or a check failed; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synthkit import __version__
+from synthkit.errors import JobError, SynthkitError, VerificationFailed
+
+if TYPE_CHECKING:
+    from synthkit.data.tables import Source
+    from synthkit.release.run import Price, Release
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
+_LEDGER = click.option(
+    "--ledger",
+    "ledger_location",
+    metavar="PATH|URL",
+    envvar="SYNTHKIT_LEDGER",
+    help="The ledger: an SQLite file or a PostgreSQL URL.  [default: the account's own]",
+)
+
+
+class _Group(click.Group):
+    """Shows this package's errors as one message and its exit code, never as a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SynthkitError as problem:
+            click.echo(f"Error: {problem}", err=True)
+            context.exit(problem.exit_code)
+        except KeyboardInterrupt:
+            click.echo(
+                "Interrupted. What had been reserved in the ledger stays counted; no half-written bundle is left.",
+                err=True,
+            )
+            context.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="synthkit")
+def main() -> None:
+    """Synthetic data that may leave the house, with the evidence that it may.
+
+    \b
+    Start with:   synthkit demo
+    Then:         synthkit schema draft data.csv -o data.schema.yaml
+                  synthkit plan release.yaml
+                  synthkit release release.yaml
+    """
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("synthkit-demo"),
+    show_default=True,
+    help="Folder of the demo.",
+)
+@click.option("--epsilon", type=float, default=3.0, show_default=True, help="Budget of the demo release.")
+@_JSON
+def demo(output: Path, epsilon: float, as_json: bool) -> None:
+    """Release the bundled UCI Adult table, from first file to verified bundle.
+
+    Writes a release file, a ledger of its own and a bundle into the folder; a second run adds a second
+    bundle beside the first.
+
+    \b
+    Example:
+      synthkit demo -o synthkit-demo
+    """
+    from synthkit.privacy.ledger import Ledger
+    from synthkit.release.bundle import verify
+    from synthkit.release.job import Job
+    from synthkit.release.run import run
+
+    output.mkdir(parents=True, exist_ok=True)
+    number = next(n for n in range(1, 10_000) if not (output / f"release-{n}").exists())
+    file = output / f"release-{number}.yaml"
+    file.write_text(_DEMO.format(epsilon=epsilon, number=number), encoding="utf-8")
+    with _progress(as_json) as progress:
+        release = run(Job.read(file), Ledger(output / "ledger.sqlite"), progress=progress)
+    verify(release.folder)
+    _show_release(release, as_json)
+
+
+_DEMO = """\
+version: 1
+dataset: adult
+data: {{sample: adult}}
+budget: {{epsilon: {epsilon}, delta: 1.0e-6, adjacency: add-or-remove}}
+method: {{name: tabular_gan}}
+rows: 32561
+holdout: 0.2
+output: release-{number}
+"""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--allow-unreviewed", is_flag=True, help="Release although nobody vouched for the schema; the bundle will say so."
+)
+@_LEDGER
+@_JSON
+def release(file: Path, allow_unreviewed: bool, ledger_location: str | None, as_json: bool) -> None:
+    """Make the release that FILE asks for: fit, sample, assess, write the bundle.
+
+    \b
+    Example:
+      synthkit release release.yaml
+    """
+    from synthkit.privacy.ledger import Ledger
+    from synthkit.release.job import Job
+    from synthkit.release.run import run
+
+    job = Job.read(file)
+    with _progress(as_json) as progress:
+        made = run(job, Ledger(ledger_location), allow_unreviewed=allow_unreviewed, progress=progress)
+    _show_release(made, as_json)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_JSON
+def plan(file: Path, as_json: bool) -> None:
+    """Show the price of FILE's release, and the time and memory it needs. Opens no data.
+
+    \b
+    Example:
+      synthkit plan release.yaml
+    """
+    from synthkit.release.job import Job
+    from synthkit.release.run import price
+
+    _show_price(price(Job.read(file)), as_json)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--rows", type=click.IntRange(min=0), required=True, help="How many rows.")
+@click.option(
+    "--where", "conditions", metavar="COLUMN=VALUE", multiple=True, help="Only rows with this value; may be repeated."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Draw the same rows again. Costs no privacy: the model is released."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A .csv or .parquet file to write."
+)
+@_JSON
+def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None, output: Path, as_json: bool) -> None:
+    """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
+
+    \b
+    Example:
+      synthkit sample release/ --rows 1000 --where sex=Female -o women.csv
+    """
+    from synthkit.data.tables import write_csv, write_parquet
+    from synthkit.synthesizers.base import load
+
+    where = dict(_condition(text) for text in conditions)
+    _refuse_existing(output)
+    folder = model if (model / "model.json").exists() or not (model / "model").is_dir() else model / "model"
+    drawn = load(folder).sample(rows, where=where, seed=seed)
+    (write_parquet if output.suffix == ".parquet" else write_csv)(drawn.frame, output)
+    _show({"rows": rows, "output": str(output)}, f"{rows} rows written to {output}", as_json)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_JSON
+def verify(folder: Path, as_json: bool) -> None:
+    """Check a bundle: every digest, no other file, epsilon recomputed. Exits 1 on any doubt.
+
+    \b
+    Example:
+      synthkit verify release/
+    """
+    from synthkit.release.bundle import verify as check
+
+    try:
+        found = check(folder)
+    except VerificationFailed as problem:
+        if as_json:
+            click.echo(json.dumps({"verified": False, "problem": str(problem)}))
+        raise
+    facts = {
+        "verified": True,
+        "private": found.private,
+        "epsilon": found.epsilon if found.private else None,
+        "delta": found.delta,
+        "adjacency": str(found.adjacency),
+        "unit": str(found.unit),
+        "rows": found.rows,
+        "files": sorted(found.files),
+    }
+    guarantee = (
+        f"epsilon {found.epsilon:.4g} at delta {found.delta:g}" if found.private else "NON-PRIVATE: no guarantee"
+    )
+    _show(facts, f"{folder}: verified. {guarantee}; {found.rows} rows; {len(found.files)} files as listed.", as_json)
+
+
+@main.command()
+@_JSON
+def methods(as_json: bool) -> None:
+    """List the methods and their settings.
+
+    \b
+    Example:
+      synthkit methods
+    """
+    from synthkit.synthesizers.base import METHODS, method, settings_of
+
+    listed: dict[str, Any] = {
+        name: {"what": what, "settings": settings_of(method(name))} for name, (_, what) in METHODS.items()
+    }
+    lines = []
+    for name, entry in listed.items():
+        lines.append(f"{name}\n  {entry['what']}")
+        lines += [f"    {setting}: {value}" for setting, value in entry["settings"].items()]
+    _show(listed, "\n".join(lines), as_json)
+
+
+@main.group()
+def schema() -> None:
+    """Draft, check and convert schemas: what is public about a table."""
+
+
+@schema.command("draft")
+@click.argument("data")
+@click.option("--query", help="Where DATA is a database URL: the rows, as one SELECT.")
+@click.option(
+    "--null", "nulls", multiple=True, metavar="TEXT", help="A text that means 'no value', e.g. '?'; may be repeated."
+)
+@click.option("--name", help="The schema's name.  [default: the file's]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The schema file to write.")
+@_JSON
+def schema_draft(
+    data: str, query: str | None, nulls: tuple[str, ...], name: str | None, output: Path, as_json: bool
+) -> None:
+    """Propose a schema from DATA, marked unreviewed: every line learnt from values says so.
+
+    \b
+    Example:
+      synthkit schema draft patients.csv -o patients.schema.yaml
+    """
+    from synthkit.data.drafts import draft
+
+    _refuse_existing(output)
+    text = draft(_source(data, query, nulls), name=name or Path(data).name.split(".")[0])
+    _write_text(output, text)
+    _show(
+        {"output": str(output), "reviewed": False},
+        f"{output} written. It was learnt from the data: review every marked line, then write 'reviewed: true'.",
+        as_json,
+    )
+
+
+@schema.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("data", required=False)
+@click.option("--query", help="Where DATA is a database URL: the rows, as one SELECT.")
+@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="A text that means 'no value'; may be repeated.")
+@_JSON
+def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[str, ...], as_json: bool) -> None:
+    """Check a schema FILE and, where DATA is given, that every row fits it.
+
+    What it says of DATA is for the steward's eyes: it is read off the private values.
+
+    \b
+    Example:
+      synthkit schema check patients.schema.yaml patients.csv
+    """
+    from synthkit.data.schema import Schema
+    from synthkit.data.tables import read
+
+    read_schema = Schema.read(file)
+    if data is not None:
+        read(_source(data, query, nulls), read_schema, dataset=read_schema.name)
+    facts = {
+        "name": read_schema.name,
+        "columns": len(read_schema.columns),
+        "cells": sum(read_schema.domain.values()),
+        "reviewed": read_schema.reviewed,
+        "data": data,
+    }
+    text = f"{file}: schema {read_schema.name}, {len(read_schema.columns)} columns, unit {read_schema.unit}"
+    text += ", reviewed" if read_schema.reviewed else ", NOT reviewed: a release refuses it"
+    _show(facts, text + (f"; every row of {data} fits" if data else ""), as_json)
+
+
+@schema.command("from-sdv")
+@click.argument("metadata", type=click.Path(path_type=Path))
+@click.option("--data", help="Learn bounds and categories from this file (marked as learnt).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The schema file to write.")
+@_JSON
+def schema_from_sdv(metadata: Path, data: str | None, output: Path, as_json: bool) -> None:
+    """Turn SDV METADATA (JSON, version 1) into a schema to be reviewed.
+
+    \b
+    Example:
+      synthkit schema from-sdv metadata.json -o patients.schema.yaml
+    """
+    from synthkit.data.sdv_metadata import from_sdv
+    from synthkit.documents import read_text
+
+    _refuse_existing(output)
+    try:
+        document = json.loads(read_text(metadata))
+    except ValueError:
+        raise JobError(f"{metadata}: not JSON; give SDV's metadata file (metadata.save_to_json)") from None
+    _write_text(output, from_sdv(document, data=_source(data, None, ()) if data else None))
+    _show({"output": str(output), "reviewed": False}, f"{output} written, to be filled in and reviewed.", as_json)
+
+
+@schema.command("to-sdv")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
+@_JSON
+def schema_to_sdv(file: Path, output: Path, as_json: bool) -> None:
+    """Turn a schema FILE into SDV metadata (JSON, version 1). Bounds and categories have no place there.
+
+    \b
+    Example:
+      synthkit schema to-sdv patients.schema.yaml -o metadata.json
+    """
+    from synthkit.data.schema import Schema
+    from synthkit.data.sdv_metadata import to_sdv
+
+    _refuse_existing(output)
+    _write_text(output, json.dumps(to_sdv(Schema.read(file)), indent=2) + "\n")
+    _show({"output": str(output)}, f"{output} written.", as_json)
+
+
+@main.group()
+def ledger() -> None:
+    """Show and check what was ever spent on each dataset."""
+
+
+@ledger.command("show")
+@click.argument("dataset", required=False)
+@_LEDGER
+@_JSON
+def ledger_show(dataset: str | None, ledger_location: str | None, as_json: bool) -> None:
+    """Show the total spent on DATASET, or on all.
+
+    \b
+    Example:
+      synthkit ledger show adult
+    """
+    from synthkit.privacy.ledger import Ledger
+
+    book = Ledger(ledger_location)
+    rows: list[dict[str, Any]] = []
+    for name in [dataset] if dataset else book.datasets():
+        spent = book.spent(name)
+        rows.append(
+            {
+                "dataset": name,
+                "epsilon": _finite(spent.epsilon),
+                "delta": spent.delta,
+                "adjacency": str(spent.adjacency) if spent.adjacency else None,
+                "unit": str(spent.unit) if spent.unit else None,
+                "releases": spent.releases,
+                "reserved": spent.reserved,
+                "cap": {"epsilon": spent.cap.epsilon, "delta": spent.cap.delta} if spent.cap else None,
+            }
+        )
+    lines = [f"{'dataset':24} {'epsilon':>9} {'delta':>9} {'releases':>8} {'open':>5}  cap"]
+    for row in rows:
+        epsilon = "infinite" if row["epsilon"] is None else f"{row['epsilon']:.4f}"
+        cap = f"epsilon {row['cap']['epsilon']:g}" if row["cap"] else "none"
+        lines.append(
+            f"{row['dataset']!s:24} {epsilon:>9} {row['delta']:>9.1e} {row['releases']:>8} {row['reserved']:>5}  {cap}"
+        )
+    _show({"location": book.location, "datasets": rows}, "\n".join(lines) if rows else "The ledger is empty.", as_json)
+
+
+@ledger.command("verify")
+@_LEDGER
+@_JSON
+def ledger_verify(ledger_location: str | None, as_json: bool) -> None:
+    """Check that no entry was changed, removed or reordered. Exits 1 on any doubt.
+
+    \b
+    Example:
+      synthkit ledger verify
+    """
+    from synthkit.privacy.ledger import Ledger
+
+    book = Ledger(ledger_location)
+    count = book.verify()
+    _show({"verified": True, "entries": count}, f"{book.location}: {count} entries, the chain is whole.", as_json)
+
+
+@ledger.command("cap")
+@click.argument("dataset")
+@click.option("--epsilon", type=float, required=True, help="Most that may ever be spent.")
+@click.option("--delta", type=float, required=True, help="The delta at which it is counted.")
+@_LEDGER
+@_JSON
+def ledger_cap(dataset: str, epsilon: float, delta: float, ledger_location: str | None, as_json: bool) -> None:
+    """Set the most that may ever be spent on DATASET.
+
+    \b
+    Example:
+      synthkit ledger cap adult --epsilon 5 --delta 1e-6
+    """
+    from synthkit.privacy.ledger import Ledger
+
+    Ledger(ledger_location).cap(dataset, epsilon, delta)
+    _show(
+        {"dataset": dataset, "epsilon": epsilon, "delta": delta},
+        f"{dataset}: at most epsilon {epsilon:g} at delta {delta:g}.",
+        as_json,
+    )
+
+
+def _show(facts: dict[str, Any], text: str, as_json: bool) -> None:
+    click.echo(json.dumps(facts, indent=2) if as_json else text)
+
+
+def _show_price(priced: Price, as_json: bool) -> None:
+    from synthkit.privacy import events
+
+    budget = priced.training.budget
+    parts: list[dict[str, Any]] = []
+    for name, share, part in (
+        ("training", 1 - priced.share, priced.training),
+        ("holdout", priced.share, priced.holdout),
+    ):
+        if part is not None:
+            parts.append(
+                {
+                    "part": name,
+                    "share": share,
+                    "epsilon": _finite(part.epsilon),
+                    "noise": dict(part.noise),
+                    "event": events.to_json(part.event),
+                    "seconds": part.seconds,
+                    "megabytes": part.megabytes,
+                }
+            )
+    seconds = sum(entry["seconds"] or 0.0 for entry in parts)
+    megabytes = max(entry["megabytes"] or 0.0 for entry in parts)
+    facts = {
+        "epsilon": _finite(priced.epsilon),
+        "delta": budget.delta,
+        "adjacency": budget.adjacency.value,
+        "unit": str(budget.unit),
+        "parts": parts,
+        "seconds": seconds,
+        "megabytes": megabytes,
+    }
+    epsilon = "infinite: no guarantee, cannot be released" if facts["epsilon"] is None else f"{priced.epsilon:.4g}"
+    lines = [f"epsilon {epsilon} at delta {budget.delta:g}, {budget.adjacency.value}, unit: {budget.unit}"]
+    for entry in parts:
+        price = "infinite" if entry["epsilon"] is None else f"{entry['epsilon']:.4g}"
+        noise = ", ".join(f"{key} {value:.4g}" for key, value in entry["noise"].items())
+        lines.append(
+            f"  {entry['part']:9} {entry['share']:5.0%} of the units   epsilon {price}   noise: {noise or 'none'}"
+        )
+    if len(parts) > 1:
+        lines.append("  Every unit is in one of the two, so they compose in parallel.")
+    lines.append(f"forecast: about {_duration(seconds)}, {megabytes / 1000:.1f} GB (two cores, no GPU)")
+    _show(facts, "\n".join(lines), as_json)
+
+
+def _show_release(made: Release, as_json: bool) -> None:
+    figures = {figure.name: figure for figure in made.evidence}
+    facts = {
+        "folder": str(made.folder),
+        "epsilon": made.epsilon,
+        "budget": made.manifest["budget"],
+        "evidence": [figure.to_dict() for figure in made.evidence],
+        "internal": str(made.internal) if made.internal else None,
+    }
+    budget = made.manifest["budget"]
+    lines = [
+        f"{made.folder}: {made.manifest['rows']} synthetic rows",
+        f"  epsilon {made.epsilon:.4f} spent of {budget['epsilon']:g}, delta {budget['delta']:g}",
+    ]
+    for name, figure in figures.items():
+        low, high = figure.interval or (figure.value, figure.value)
+        lines.append(f"  {name:36} {figure.value:7.4f}   ({low:.4f} to {high:.4f})  {figure.payment}")
+    if made.internal:
+        lines.append(f"  exact figures, NOT to be shared: {made.internal}")
+    lines += [f"Report: {made.folder / 'report.html'}", f"Check:  synthkit verify {made.folder}"]
+    _show(facts, "\n".join(lines), as_json)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _finite(value: float) -> float | None:
+    return value if value != float("inf") else None
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise JobError(f"--where {text}: write COLUMN=VALUE")
+    return name, value
+
+
+def _source(data: str, query: str | None, nulls: tuple[str, ...]) -> Source:
+    from synthkit.data.tables import FileSource, SqlSource
+
+    if "://" in data:
+        if query is None:
+            raise JobError("a database URL needs --query 'SELECT ...'")
+        return SqlSource(data, query, nulls)
+    return FileSource(Path(data), nulls)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise JobError(f"{path} exists; name another file, or move it away")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from synthkit.documents import write_atomically
+
+    try:
+        write_atomically(path, text)
+    except OSError as problem:
+        raise JobError(f"{path}: cannot be written: {problem.strerror}") from None
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error, where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda share, what: None
+        return
+    with click.progressbar(length=1000, file=sys.stderr, item_show_func=lambda what: what, show_pos=False) as bar:
+
+        def show(share: float, what: str) -> None:
+            bar.update(max(0, round(1000 * share) - bar.pos), what)
+
+        yield show
+
+
+if __name__ == "__main__":
+    main()

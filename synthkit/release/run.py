@@ -1,0 +1,367 @@
+"""The way of the data: price, decide, reserve, fit, sample, assess, bundle, commit.
+
+Nothing here looks at a private value: boxes are handed from readers to mechanisms. What can be
+refused from public facts is refused before the ledger is asked, and the ledger is asked before the
+data open.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from dp_accounting import DpEvent
+
+from synthkit.assess import holdout as holdout_report
+from synthkit.assess import internal as internal_report
+from synthkit.data.encoding import Table
+from synthkit.data.private import Private
+from synthkit.data.schema import Categorical, Numeric, Schema
+from synthkit.data.tables import FrameSource, Source, check, read
+from synthkit.errors import DataError, JobError, NotReleasable, SynthkitError, UnreviewedSchema
+from synthkit.evidence import Evidence
+from synthkit.privacy import accounting
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import ParallelDpEvent
+from synthkit.privacy.internal import internal_codes
+from synthkit.privacy.ledger import Ledger
+from synthkit.privacy.mechanisms.counts import exact_marginal
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.rows import bound_contributions, split
+from synthkit.privacy.session import Session
+from synthkit.release import bundle
+from synthkit.release.charts import MarginalFigure
+from synthkit.release.job import Job
+from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, method, settings_of, silent
+
+_DECLARED = "What the schema declares (columns, categories, bounds, about how many rows) is taken as public."
+_UNITS = "Rows of the same person that carry different identifiers, or none, count as different units."
+_SETTINGS = (
+    "Choices made by people who saw the private data (which method, which settings, whether to release) are not priced."
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a release will cost, from public facts alone.
+
+    Attributes:
+        training: plan of the fit.
+        holdout: plan of the quality report, or None without a holdout.
+        share: probability of the holdout.
+    """
+
+    training: Plan
+    holdout: Plan | None
+    share: float
+
+    @property
+    def event(self) -> DpEvent:
+        """Everything that the release will run; training and holdout in parallel."""
+        if self.holdout is None:
+            return self.training.event
+        return ParallelDpEvent((1 - self.share, self.share), (self.training.event, self.holdout.event))
+
+    @property
+    def epsilon(self) -> float:
+        """Epsilon of :attr:`event` at the budget's delta."""
+        budget = self.training.budget
+        return accounting.epsilon(self.event, budget.delta, budget.adjacency)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A bundle that was written.
+
+    Attributes:
+        folder: where it is.
+        manifest: its manifest.
+        epsilon: what was spent.
+        evidence: its figures.
+        internal: folder of exact figures beside it, or None.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    epsilon: float
+    evidence: tuple[Evidence, ...]
+    internal: Path | None
+
+
+def price(job: Job) -> Price:
+    """Price a job without opening its data.
+
+    Raises:
+        JobError, MethodError: the job contradicts itself, or the method cannot do it.
+    """
+    recipe = method(job.method, job.settings)
+    job.budget.check_against(job.schema.units)
+    if not 0 <= job.holdout < 1:
+        raise JobError(f"holdout is {job.holdout:g}; it must be 0 or more and below 1")
+    held = round(job.schema.rows * job.holdout)
+    training = recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
+    report = holdout_report.plan(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
+    return Price(training, report, job.holdout)
+
+
+def run(
+    job: Job,
+    ledger: Ledger,
+    *,
+    allow_unreviewed: bool = False,
+    noise: NoiseSource | None = None,
+    progress: Progress = silent,
+) -> Release:
+    """Make a release, or refuse.
+
+    Args:
+        job: what to release.
+        ledger: where its cost is booked.
+        allow_unreviewed: go on although nobody vouched for the schema; the bundle says so.
+        noise: a seeded source makes the release reproducible and NON-PRIVATE, for tests.
+        progress: told what is being done.
+
+    Raises:
+        InputError: job, schema or data must change. Before any mechanism ran nothing is spent.
+        Refused: the answer is no: unreviewed schema, no guarantee, budget exhausted.
+    """
+    progress(0.0, "pricing")
+    priced = price(job)
+    _refuse_beforehand(job, priced, allow_unreviewed)
+    check(job.source, job.schema)
+    noise = noise or NoiseSource()
+    sessions = [Session(plan, noise=noise) for plan in (priced.training, priced.holdout) if plan]
+    reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"release by {job.method}")
+    try:
+        return _run_reserved(job, priced, sessions, ledger, reservation, noise, allow_unreviewed, progress)
+    except BaseException:
+        if not any(session.trace for session in sessions):
+            ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
+        raise
+
+
+def fit(
+    data: pd.DataFrame | Source,
+    schema: Schema,
+    budget: Budget,
+    *,
+    dataset: str,
+    name: str = "tabular_gan",
+    settings: Mapping[str, Any] | None = None,
+    ledger: Ledger | None = None,
+    noise: NoiseSource | None = None,
+    allow_unreviewed: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """Fit a model on a table: booked, charged, and free to sample from ever after.
+
+    Args:
+        data: a frame or any source.
+        schema: what is public about it.
+        budget: what the fit may cost; its unit must be the schema's.
+        dataset: the ledger's name for the data.
+        name: the method.
+        settings: its settings.
+        ledger: where to book; None: the default ledger of this account.
+        noise: a seeded source makes the model reproducible and NON-PRIVATE, for tests.
+        allow_unreviewed: go on although nobody vouched for the schema.
+        progress: told what is being done.
+
+    Raises:
+        InputError, Refused: as :func:`run`.
+    """
+    source = data if isinstance(data, Source) else FrameSource(data)
+    if budget.unit != schema.unit:
+        raise JobError(f"the budget's unit is {budget.unit}, the schema's is {schema.unit}; they must be the same")
+    job = Job(dataset, source, schema, budget, name, 0, Path(), settings or {}, holdout=0.0)
+    priced = price(job)
+    _refuse_price(job, priced, allow_unreviewed)
+    check(source, schema)
+    noise, ledger = noise or NoiseSource(), ledger or Ledger()
+    session = Session(priced.training, noise=noise)
+    reservation = ledger.reserve(dataset, priced.event, budget, purpose=f"fit of {name}")
+    try:
+        rows = bound_contributions(read(source, schema, dataset=dataset), noise)
+        model = method(name, settings).fit(rows, session, progress=progress)
+    except BaseException:
+        if not session.trace:
+            ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
+        raise
+    ledger.commit(reservation, session.event)
+    return model
+
+
+def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
+    _refuse_price(job, priced, allow_unreviewed)
+    if job.output.exists():
+        raise JobError(f"{job.output} exists; name another output, or move it away (a release is never overwritten)")
+    if job.internal and _beside(job.output, "internal").exists():
+        raise JobError(f"{_beside(job.output, 'internal')} exists; move it away")
+    if not job.output.parent.is_dir():
+        raise JobError(f"{job.output.parent}: no such folder; create it, the release is written into it")
+
+
+def _refuse_price(job: Job, priced: Price, allow_unreviewed: bool) -> None:
+    if not job.schema.reviewed and not allow_unreviewed:
+        raise UnreviewedSchema(
+            f"schema {job.schema.name} is not reviewed: what it declares may have been read off the private data. "
+            "Review it and write 'reviewed: true', or allow it explicitly; the release will then say so"
+        )
+    if not accounting.is_private(priced.event):
+        raise NotReleasable(
+            f"method {job.method} has no privacy guarantee (epsilon is infinite); it is for comparison and cannot be released"
+        )
+
+
+def _run_reserved(
+    job: Job,
+    priced: Price,
+    sessions: list[Session],
+    ledger: Ledger,
+    reservation: str,
+    noise: NoiseSource,
+    allow_unreviewed: bool,
+    progress: Progress,
+) -> Release:
+    progress(0.01, "reading")
+    everything = bound_contributions(read(job.source, job.schema, dataset=job.dataset), noise)
+    training, held = split(everything, job.holdout, noise) if priced.holdout else (everything, None)
+    recipe = method(job.method, job.settings)
+    model = recipe.fit(training, sessions[0], progress=_within(progress, 0.02, 0.75))
+    synthetic = model.sample(job.rows, seed=noise.public_seed())
+    kept = _keep(model, job.output)
+    try:
+        evidence: tuple[Evidence, ...] = ()
+        if held is not None:
+            evidence = holdout_report.assess(held, sessions[1], synthetic, progress=_within(progress, 0.75, 0.95))
+        ledger.commit(reservation, _ran(priced, sessions))
+        facts = _facts(job, priced, sessions, recipe, evidence, noise, allow_unreviewed)
+        internal = _internal(job, training, held, synthetic, progress) if job.internal else None
+        progress(0.97, "writing the bundle")
+        manifest = bundle.write(
+            job.output, facts, synthetic.frame, figures=_figures(model, synthetic), model=kept if job.model else None
+        )
+    except Exception as problem:
+        raise _with_note(problem, kept) from problem.__cause__
+    shutil.rmtree(kept)
+    progress(1.0, "done")
+    spent = accounting.epsilon(_ran(priced, sessions), job.budget.delta, job.budget.adjacency)
+    return Release(job.output, manifest, spent, evidence, internal)
+
+
+def _ran(priced: Price, sessions: list[Session]) -> DpEvent:
+    if priced.holdout is None:
+        return sessions[0].event
+    return ParallelDpEvent((1 - priced.share, priced.share), (sessions[0].event, sessions[1].event))
+
+
+def _facts(
+    job: Job,
+    priced: Price,
+    sessions: list[Session],
+    recipe: Method,
+    evidence: tuple[Evidence, ...],
+    noise: NoiseSource,
+    allow_unreviewed: bool,
+) -> bundle.Facts:
+    share = priced.share if priced.holdout else 0.0
+    parts = [bundle.Part("training", 1 - share, sessions[0].trace)]
+    if priced.holdout:
+        parts.append(bundle.Part("holdout", share, sessions[1].trace))
+    not_covered = [_DECLARED, _SETTINGS] + ([_UNITS] if job.schema.unit.column else [])
+    return bundle.Facts(
+        dataset=job.dataset,
+        schema=job.schema,
+        budget=job.budget,
+        parts=tuple(parts),
+        method=job.method,
+        settings=settings_of(recipe),
+        rows=job.rows,
+        evidence=evidence,
+        randomness=noise.description,
+        seeded=noise.seeded,
+        not_covered=tuple(not_covered),
+        unreviewed_allowed=allow_unreviewed,
+    )
+
+
+def _internal(
+    job: Job, training: Private[Table], held: Private[Table] | None, synthetic: Synthetic, progress: Progress
+) -> Path:
+    """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
+    progress(0.95, "exact figures (internal)")
+    real = internal_codes(training, allowed=job.internal)
+    control = internal_codes(held, allowed=job.internal) if held is not None else real[:0]
+    folder = _beside(job.output, "internal")
+    internal_report.write(
+        folder, internal_report.assess(real, control, synthetic, job.schema), real, synthetic, job.schema
+    )
+    return folder
+
+
+def _figures(model: Model, synthetic: Synthetic) -> list[MarginalFigure]:
+    """Released one-way marginals beside the synthetic table's, at the same total."""
+    figures = []
+    for marginal in model.marginals:
+        if len(marginal.columns) != 1 or not len(synthetic.codes):
+            continue
+        name = marginal.columns[0]
+        counts = exact_marginal(synthetic.codes, model.schema, (name,))
+        counts = counts * (max(1.0, float(marginal.counts.sum())) / counts.sum())
+        figures.append(
+            MarginalFigure(
+                name,
+                tuple(labels(name, model.schema)),
+                tuple(float(c) for c in marginal.counts),
+                marginal.sigma,
+                tuple(float(c) for c in counts),
+                ordered=isinstance(model.schema.modelled[name], Numeric),
+            )
+        )
+    return figures
+
+
+def labels(name: str, schema: Schema) -> list[str]:
+    """What the codes of a column stand for, in order."""
+    column = schema.modelled[name]
+    if isinstance(column, Numeric):
+        shown = column.bin_labels()
+    elif isinstance(column, Categorical):
+        shown = [str(category) for category in column.categories]
+    else:
+        shown = ["false", "true"]
+    return shown + (["(no value)"] if column.nullable else [])
+
+
+def _keep(model: Model, output: Path) -> Path:
+    """The fitted model on disk before anything else can fail: its budget is spent."""
+    folder = _beside(output, f"model-{secrets.token_hex(4)}")
+    model.save(folder)
+    return folder
+
+
+def _with_note(problem: Exception, kept: Path) -> Exception:
+    note = f"the fit was paid for and is kept in {kept}; 'synthkit sample {kept}' draws from it at no cost"
+    if isinstance(problem, SynthkitError):
+        return type(problem)(f"{problem}. But {note}")
+    if isinstance(problem, OSError):
+        return DataError(f"writing the release failed ({problem.strerror}); {note}")
+    problem.add_note(note)
+    return problem
+
+
+def _beside(output: Path, suffix: str) -> Path:
+    return output.with_name(f"{output.name}.{suffix}")
+
+
+def _within(progress: Progress, low: float, high: float) -> Progress:
+    return lambda share, what: progress(low + (high - low) * share, what)
+
+
+__all__ = ["Price", "Release", "fit", "labels", "price", "run"]
