@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,10 +77,12 @@ def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema
     from synthkit.data.sdv_metadata import to_sdv
 
     real = to_frame(undiscretize(training, schema, np.random.default_rng(0)), schema)
-    report = QualityReport()
     metadata = to_sdv(schema)
     table = metadata["tables"][next(iter(metadata["tables"]))] if "tables" in metadata else metadata
-    report.generate(_plain(real), _plain(synthetic.frame), table, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SDMetrics' advice to its own callers
+        report = QualityReport()
+        report.generate(_plain(real), _plain(synthetic.frame), table, verbose=False)
     return [
         Evidence(
             "fidelity.exact_sdmetrics_quality",

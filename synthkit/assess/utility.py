@@ -184,7 +184,7 @@ def _two_classes(
     sigma: float,
     words: str,
 ) -> list[Evidence]:
-    low, high = (int(c) for c in trained.classes)
+    high = int(trained.classes[1])
     edges = _score_edges(trained.probabilities(_some(synthetic))[:, 1])
     bins = len(edges) + 1
 

@@ -22,7 +22,13 @@ from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
 from synthkit.errors import JobError
 from synthkit.privacy.budget import Adjacency, Budget
-from synthkit.privacy.events import DiscreteGaussianDpEvent, ExponentialMechanismDpEvent, ParallelDpEvent, from_json, key
+from synthkit.privacy.events import (
+    DiscreteGaussianDpEvent,
+    ExponentialMechanismDpEvent,
+    ParallelDpEvent,
+    from_json,
+    key,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -36,7 +36,7 @@ class Budget:
     epsilon: float
     delta: float
     adjacency: Adjacency = Adjacency.ADD_OR_REMOVE
-    unit: Unit = Unit()
+    unit: Unit = Unit()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         try:

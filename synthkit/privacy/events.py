@@ -9,6 +9,7 @@ depend on the data. Adding or removing a unit moves the sum by at most r, replac
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,16 +64,37 @@ def repeat(event: DpEvent, count: int) -> DpEvent:
     return event if count == 1 else dp_accounting.SelfComposedDpEvent(event, count)
 
 
+def parts(event: DpEvent) -> Counter[str]:
+    """What ``event`` composes, as counts of :func:`key`: nested compositions are opened."""
+    return Counter({name: count for name, (_, count) in _parts([event]).items()})
+
+
 def compose(events: Sequence[DpEvent]) -> DpEvent:
-    """All of ``events``, in order; equal neighbours are counted, not listed."""
-    grouped: list[tuple[DpEvent, int]] = []
+    """All of ``events``. Equal ones are counted, and their order is fixed: the same mechanisms have the
+    same price to the last bit, in whatever order they ran."""
+    found = _parts(events)
+    return dp_accounting.ComposedDpEvent([repeat(*found[name]) for name in sorted(found)])
+
+
+def _parts(events: Sequence[DpEvent]) -> dict[str, tuple[DpEvent, int]]:
+    found: dict[str, tuple[DpEvent, int]] = {}
+
+    def open_(event: DpEvent, times: int) -> None:
+        match event:
+            case dp_accounting.NoOpDpEvent():
+                return
+            case dp_accounting.ComposedDpEvent():
+                for part in event.events:
+                    open_(part, times)
+            case dp_accounting.SelfComposedDpEvent():
+                open_(event.event, times * event.count)
+            case _:
+                name = key(event)
+                found[name] = (event, found.get(name, (event, 0))[1] + times)
+
     for event in events:
-        inner, count = (event.event, event.count) if isinstance(event, dp_accounting.SelfComposedDpEvent) else (event, 1)
-        if grouped and grouped[-1][0] == inner:
-            grouped[-1] = (inner, grouped[-1][1] + count)
-        else:
-            grouped.append((inner, count))
-    return dp_accounting.ComposedDpEvent([repeat(event, count) for event, count in grouped])
+        open_(event, 1)
+    return found
 
 
 _FIELDS: Mapping[str, tuple[type[DpEvent], tuple[str, ...]]] = {
@@ -88,6 +110,7 @@ _FIELDS: Mapping[str, tuple[type[DpEvent], tuple[str, ...]]] = {
     "composed": (dp_accounting.ComposedDpEvent, ("events",)),
     "parallel": (ParallelDpEvent, ("weights", "events")),
 }
+_WHOLE = ("count", "cells")
 _NAMES = {kind: name for name, (kind, _) in _FIELDS.items()}
 
 
@@ -100,7 +123,7 @@ def to_json(event: DpEvent) -> dict[str, Any]:
     name = _NAMES.get(type(event))
     if name is None:
         raise ValueError(f"{type(event).__name__} has no price here; use one of {', '.join(sorted(_FIELDS))}")
-    return {"kind": name, **{field: _plain(getattr(event, field)) for field in _FIELDS[name][1]}}
+    return {"kind": name, **{field: _plain(field, getattr(event, field)) for field in _FIELDS[name][1]}}
 
 
 def from_json(document: Mapping[str, Any]) -> DpEvent:
@@ -109,7 +132,11 @@ def from_json(document: Mapping[str, Any]) -> DpEvent:
     Raises:
         ValueError: the document is not an event.
     """
-    if not isinstance(document, Mapping) or not isinstance(document.get("kind"), str) or document["kind"] not in _FIELDS:
+    if (
+        not isinstance(document, Mapping)
+        or not isinstance(document.get("kind"), str)
+        or document["kind"] not in _FIELDS
+    ):
         raise ValueError("not a known event")
     kind, fields = _FIELDS[document["kind"]]
     if set(document) != {"kind", *fields}:
@@ -122,12 +149,12 @@ def key(event: DpEvent) -> str:
     return canonical_json(to_json(event))
 
 
-def _plain(value: Any) -> Any:
+def _plain(field: str, value: Any) -> Any:
     if isinstance(value, DpEvent):
         return to_json(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+        return [_plain(field, item) for item in value]
+    return value if field in _WHOLE else float(value)  # 50 and 50.0 are the same noise
 
 
 def _parsed(field: str, value: Any) -> Any:
@@ -142,7 +169,7 @@ def _parsed(field: str, value: Any) -> Any:
         if abs(sum(weights) - 1) > 1e-9:
             raise ValueError("weights must sum to 1")
         return weights
-    if field in ("count", "cells"):
+    if field in _WHOLE:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{field} must be a whole number above 0")
         return value
@@ -164,6 +191,7 @@ __all__ = [
     "compose",
     "from_json",
     "key",
+    "parts",
     "repeat",
     "to_json",
 ]

@@ -33,7 +33,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import dp_accounting
 import sqlalchemy as sa
 from dp_accounting import DpEvent
 from sqlalchemy.pool import NullPool
@@ -237,7 +236,7 @@ class Ledger:
 
         def decide(entries: Sequence[Entry]) -> tuple[str, dict[str, Any]]:
             account, reserved = _open_reservation(reservation, entries)
-            if not _parts(event) <= _parts(reserved.event):  # a part of what was reserved costs no more
+            if not events.parts(event) <= events.parts(reserved.event):  # a part of what was reserved costs no more
                 alone, after = replace(reserved, event=event), account.with_commit(reservation, event)
                 # At the release's delta and at the account's: a curve may be lower here and higher there.
                 for less, more in ((reserved.epsilon(), alone.epsilon()), (account.epsilon(), after.epsilon())):
@@ -475,7 +474,7 @@ class _Release:
     committed: bool = False
 
     def epsilon(self) -> float:
-        return _price(_parts(self.event), self.budget.delta, self.budget.adjacency)
+        return _price(events.parts(self.event), self.budget.delta, self.budget.adjacency)
 
 
 @dataclass(frozen=True)
@@ -512,7 +511,7 @@ class _Account:
             return 0.0
         parts = Counter[str]()
         for release in self.live.values():
-            parts.update(_parts(release.event))
+            parts.update(events.parts(release.event))
         return _price(parts, self.delta, self.budget.adjacency)
 
     def check_comparable(self, budget: Budget) -> None:
@@ -561,23 +560,6 @@ def _open_reservation(reservation: str, entries: Sequence[Entry]) -> tuple[_Acco
         done = "cancelled" if release is None else "committed"
         raise LedgerError(f"reservation {reservation} was {done} before; reserve again for another release")
     return account, release
-
-
-def _parts(event: DpEvent, times: int = 1) -> Counter[str]:
-    """The events that ``event`` composes, counted: compositions are opened, so that equal parts of
-    different releases are priced together."""
-    match event:
-        case dp_accounting.NoOpDpEvent():
-            return Counter()
-        case dp_accounting.ComposedDpEvent():
-            parts = Counter[str]()
-            for part in event.events:
-                parts.update(_parts(part, times))
-            return parts
-        case dp_accounting.SelfComposedDpEvent():
-            return _parts(event.event, times * event.count)
-        case _:
-            return Counter({events.key(event): times})
 
 
 def _price(parts: Counter[str], delta: float, adjacency: Adjacency) -> float:

@@ -179,9 +179,7 @@ class NoiseSource:
             return bool(mpmath.mpf(word) / mpmath.mpf(2) ** 256 < threshold)
 
 
-def _collect(
-    propose: Callable[[int], tuple[NDArray[np.int64], NDArray[np.bool_]]], size: int
-) -> NDArray[np.int64]:
+def _collect(propose: Callable[[int], tuple[NDArray[np.int64], NDArray[np.bool_]]], size: int) -> NDArray[np.int64]:
     """Rejection sampling: proposals until ``size`` are kept."""
     parts: list[NDArray[np.int64]] = []
     missing = size

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-import dp_accounting
 from dp_accounting import DpEvent
 
 from synthkit.errors import BudgetExceeded
@@ -42,9 +39,7 @@ class Session:
             raise BudgetExceeded(f"the plan costs epsilon {planned:.4g}, above the budget of {plan.budget.epsilon:g}")
         self.plan = plan
         self.noise = noise or NoiseSource()
-        self._left = Counter[str]()
-        for event, count in _flat(plan.event):
-            self._left[events.key(event)] += count
+        self._left = events.parts(plan.event)
         self._trace: list[Charge] = []
 
     def charge(self, charge: Charge) -> None:
@@ -76,18 +71,6 @@ class Session:
     def spent(self) -> float:
         """Epsilon of what ran so far, at the budget's delta."""
         return epsilon(self.event, self.plan.budget.delta, self.plan.budget.adjacency)
-
-
-def _flat(event: DpEvent, times: int = 1) -> list[tuple[DpEvent, int]]:
-    match event:
-        case dp_accounting.NoOpDpEvent():
-            return []
-        case dp_accounting.ComposedDpEvent():
-            return [pair for part in event.events for pair in _flat(part, times)]
-        case dp_accounting.SelfComposedDpEvent():
-            return _flat(event.event, times * event.count)
-        case _:
-            return [(event, times)]
 
 
 __all__ = ["Session"]

@@ -422,7 +422,7 @@ class LedgerContract:
             row = filled._rows(connection)[1]
         digest = module._hash({**row, "dataset": "toys"})
         self.edit(filled, f"UPDATE entries SET dataset = 'toys', hash = '{digest}' WHERE sequence = 2")
-        with pytest.raises(LedgerError, match="entry 3 .* was changed or moved"):
+        with pytest.raises(LedgerError, match=r"entry 3 .* was changed or moved"):
             filled.verify()
 
     def test_a_damaged_ledger_can_still_be_shown(self, filled: Ledger) -> None:

@@ -17,9 +17,8 @@ import sqlalchemy as sa
 
 pytest.importorskip("psycopg", reason="the PostgreSQL ledger needs psycopg: pip install 'psycopg[binary]'")
 
-from tests.privacy.test_ledger import BUDGET, GAUSSIAN, LedgerContract, clear_error, crowd
-
 from synthkit.privacy.ledger import _POSTGRES_LOCK, Ledger
+from tests.privacy.test_ledger import BUDGET, GAUSSIAN, LedgerContract, clear_error, crowd
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,11 @@ BUDGET = Budget(2.0, 1e-5)
 
 
 def fitted(
-    recipe: Method, public: Schema | None = None, data: pd.DataFrame | None = None, budget: Budget = BUDGET, seed: int | None = None
+    recipe: Method,
+    public: Schema | None = None,
+    data: pd.DataFrame | None = None,
+    budget: Budget = BUDGET,
+    seed: int | None = None,
 ) -> tuple[Model, Session]:
     """A model and the session that paid for it."""
     public = public or schema()

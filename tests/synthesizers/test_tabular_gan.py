@@ -33,7 +33,8 @@ class TestGhostFree(MethodContract):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"warm_start": 1.0}, {"batch": 0}, {"sample_rate": 0}, {"threshold": float("nan")}, {"iterations": True}]
+    "setting",
+    [{"warm_start": 1.0}, {"batch": 0}, {"sample_rate": 0}, {"threshold": float("nan")}, {"iterations": True}],
 )
 def test_settings_are_checked(setting: dict[str, float]) -> None:
     with pytest.raises(MethodError, match=next(iter(setting))):

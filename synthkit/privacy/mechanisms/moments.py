@@ -84,9 +84,7 @@ class NoisyMoments:
     variance: float
 
 
-def noisy_moments(
-    data: Private[Table], session: Session, columns: Sequence[str], sigma: float
-) -> list[NoisyMoments]:
+def noisy_moments(data: Private[Table], session: Session, columns: Sequence[str], sigma: float) -> list[NoisyMoments]:
     """Release count, mean and variance of numeric columns, one noisy sum a column.
 
     A row's vector is (1, x, x^2), x the value mapped to [-1, 1] by the schema's bounds: norm at
