@@ -6,9 +6,10 @@ Exit codes: 0 done; 1 refused, or a check failed; 2 bad input.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ class _Group(click.Group):
     """Shows this package's errors as one message and its exit code, never as a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
+        with suppress(ValueError):  # signals belong to the main thread
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end cleans up as Ctrl-C does
         try:
             return super().invoke(context)
         except SynthkitError as problem:

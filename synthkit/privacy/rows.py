@@ -40,6 +40,9 @@ def bound_contributions(data: Private[Table], noise: NoiseSource) -> Private[Tab
 def split(data: Private[Table], holdout: float, noise: NoiseSource) -> tuple[Private[Table], Private[Table]]:
     """Assign every unit to training or holdout by a coin of its own.
 
+    Under replace-one a unit's rows are exchanged and its identifier (its place, where a unit is a
+    row) stays: so does its coin, and the change touches one part alone.
+
     The row counts of both schemas are shares of the public count, not of the real one.
 
     Args:
