@@ -250,6 +250,11 @@ class PairCritic(nn.Module):
             left.append(rows.repeat_interleave(len(columns)))
             right.append(columns.repeat(len(rows)))
         self.left, self.right = torch.cat(left), torch.cat(right)  # (cells,)
+        self.first, self.second = torch.tensor(self.pairs).T  # (pairs,)
+        sizes = torch.tensor(self.one_hot.sizes)
+        self.widths = sizes[self.second]
+        lengths = sizes[self.first] * self.widths
+        self.offsets = lengths.cumsum(0) - lengths
         with torch.random.fork_rng(devices=[]):
             self.weight = nn.Linear(len(self.left), 1, bias=False)
         nn.init.zeros_(self.weight.weight)
@@ -261,11 +266,10 @@ class PairCritic(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """(b, d) codes to scores (b,); each from its own row."""
-        rows = self.one_hot.encode(codes)  # (b, width)
-        left, right = self.left.to(rows.device), self.right.to(rows.device)
-        features = rows[:, left] * rows[:, right]  # (b, cells)
-        # Opacus hooks the backward pass of the layer; it wants an input that takes part in it.
-        scores: Tensor = self.weight(features.requires_grad_()).squeeze(1)
+        codes = codes.to(self.first.device)
+        cells = self.offsets + codes[:, self.first] * self.widths + codes[:, self.second]  # (b, pairs)
+        features = torch.zeros(len(codes), self.cells, device=codes.device).scatter_(1, cells, 1.0)
+        scores: Tensor = self.weight(features).squeeze(1)
         return scores
 
     def expectation(self, shares: Tensor) -> Tensor:

@@ -23,7 +23,9 @@ its noise is torch's float32 generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import dp_accounting
@@ -199,7 +201,8 @@ class NoisyGradients:
     def _backward(self, rows: Tensor) -> None:
         self._hooked.enable_hooks()
         try:
-            self._loss(self._hooked, rows).sum().backward()
+            with _without_advice():
+                self._loss(self._hooked, rows).sum().backward()
         finally:
             self._hooked.disable_hooks()
             for parameter in self._parameters:
@@ -208,8 +211,9 @@ class NoisyGradients:
     def _weighted_sum(self, rows: Tensor, factors: Tensor) -> NDArray[np.float64]:
         if len(rows) == 0:
             return np.zeros(sum(parameter.numel() for parameter in self._parameters))
-        losses = self._loss(self._network, rows)
-        gradients = torch.autograd.grad((losses * factors.to(losses.dtype)).sum(), self._parameters)
+        with _without_advice():
+            losses = self._loss(self._network, rows)
+            gradients = torch.autograd.grad((losses * factors.to(losses.dtype)).sum(), self._parameters)
         return torch.cat([gradient.reshape(-1) for gradient in gradients]).double().cpu().numpy()
 
     def _shaped(self, flat: NDArray[np.float64]) -> list[Tensor]:
@@ -256,8 +260,17 @@ class NoisyGradients:
             )
 
     def _gradient_alone(self, row: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(self._loss(self._network, row).sum(), self._parameters)
+        with _without_advice():
+            gradients = torch.autograd.grad(self._loss(self._network, row).sum(), self._parameters)
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Opacus hooks the first layer although its input is data; torch says so at every step."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
+        yield
 
 
 def _refuse_tied_weights(network: nn.Module) -> None:
