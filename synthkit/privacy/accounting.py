@@ -33,16 +33,18 @@ from synthkit.privacy.events import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERVAL = 1e-4  # discretization of privacy losses; the estimate is pessimistic at any value
-_ORDERS = np.array(rdp.DEFAULT_RDP_ORDERS, dtype=np.float64)
+# Privacy losses are discretized; the estimate is pessimistic at any interval. Up to epsilon 1 it is
+# INTERVAL, above it grows with epsilon, so that the relative error stays and the work does not grow.
+INTERVAL = 1e-4
+_COARSE = 1e-2
+_MEANINGLESS = 1e3  # losses beyond are too large to discretize, and RDP's coarse figure will do
+_NARROW, _WIDE = 0.05, 2e4  # discrete Gaussian noise outside has too sparse or too many losses to tabulate
+# High orders are what a small epsilon needs: at order a, no figure lies below log(1 / delta) / a.
+_ORDERS = np.array([*rdp.DEFAULT_RDP_ORDERS, *(2.0**k for k in range(11, 15))], dtype=np.float64)
 _RELATION = {
     Adjacency.ADD_OR_REMOVE: NeighboringRelation.ADD_OR_REMOVE_ONE,
     Adjacency.REPLACE_ONE: NeighboringRelation.REPLACE_ONE,
 }
-
-
-class _NoPld(Exception):
-    """An event has no privacy loss distribution; the composition goes through RDP."""
 
 
 def epsilon(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
@@ -68,11 +70,7 @@ def accountant(event: DpEvent, adjacency: Adjacency) -> str:
     """Which accountant prices ``event``: ``"PLD"``, ``"RDP"``, or ``"none"`` (no guarantee)."""
     if not is_private(event):
         return "none"
-    try:
-        _pld(event, adjacency, 1e-2)
-    except _NoPld:
-        return "RDP"
-    return "PLD"
+    return "PLD" if _size(event) <= _MEANINGLESS else "RDP"
 
 
 def is_private(event: DpEvent) -> bool:
@@ -122,7 +120,8 @@ def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: floa
     while above > low and spent(above / 2) <= budget.epsilon:
         above /= 2
     below = above / 2
-    while above / below > 1 + 5e-4:  # epsilon moves no faster than about the square of the scale
+    # Epsilon mostly moves no faster than the square of the scale; a sampled Gaussian's may move faster.
+    while above / below > 1 + 5e-4 or (spent(above) <= 0.99 * budget.epsilon and above / below > 1 + 1e-9):
         middle = math.sqrt(below * above)
         if spent(middle) > budget.epsilon:
             below = middle
@@ -136,10 +135,43 @@ def _epsilon(event_key: str, delta: float, adjacency: Adjacency) -> float:
     import json
 
     event = from_json(json.loads(event_key))
-    try:
-        return max(0.0, float(_pld(event, adjacency, INTERVAL).get_epsilon_for_delta(delta)))
-    except _NoPld:
+    if _size(event) > _MEANINGLESS:
         return max(0.0, float(rdp.compute_epsilon(_ORDERS, _rdp(event, adjacency), delta)[0]))
+    interval, found = _COARSE, float(_pld(event, adjacency, _COARSE).get_epsilon_for_delta(delta))
+    # Many steps of tiny loss look far worse on a coarse grid: go on until the grid fits the figure.
+    while found <= _MEANINGLESS and (finer := INTERVAL * 2.0 ** math.ceil(math.log2(max(1.0, found)))) < interval:
+        interval, found = finer, float(_pld(event, adjacency, finer).get_epsilon_for_delta(delta))
+    return max(0.0, found)
+
+
+def _size(event: DpEvent) -> float:
+    """About how large the privacy loss is; infinite where it has no PLD that can be held in memory.
+
+    It chooses the accountant and enters no figure. A manifest from elsewhere may ask for the price of
+    anything: what is decided here keeps that from taking hours.
+    """
+    match event:
+        case dp_accounting.ComposedDpEvent():
+            return sum(_size(part) for part in event.events)
+        case ParallelDpEvent():
+            return max(_size(part) for part in event.events)
+        case dp_accounting.SelfComposedDpEvent():
+            return event.count * _size(event.event)
+        case dp_accounting.PoissonSampledDpEvent(sampling_probability=q):
+            whole = _size(event.event)
+            return min(whole, q**2 * math.expm1(min(2 * whole, 600.0))) if whole <= _MEANINGLESS else whole
+        case dp_accounting.GaussianDpEvent(noise_multiplier=z):
+            return 0.5 / z**2
+        case dp_accounting.LaplaceDpEvent(noise_multiplier=z):
+            return min(1 / z, 0.5 / z**2) if 1 / z <= _MEANINGLESS / 4 else math.inf
+        case DiscreteGaussianDpEvent(sigma=sigma, cells=cells):
+            return 0.5 * cells / sigma**2 if _NARROW <= sigma <= _WIDE else math.inf
+        case ExponentialMechanismDpEvent(epsilon=eps):
+            return min(eps, eps**2 / 8) if eps <= _MEANINGLESS / 4 else math.inf
+        case dp_accounting.dp_event.ZCDpEvent():
+            return math.inf
+        case _:
+            return 0.0
 
 
 def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
@@ -172,8 +204,6 @@ def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLo
             ).self_compose(cells)
         case ExponentialMechanismDpEvent(epsilon=eps):
             return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(eps), interval)
-        case dp_accounting.dp_event.ZCDpEvent():
-            raise _NoPld
         case _:
             raise ValueError(f"{type(event).__name__} has no price here")
 
@@ -185,10 +215,11 @@ def _gaussian(z: float, q: float, adjacency: Adjacency, interval: float) -> pld.
 
 
 def _mixture(event: ParallelDpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
-    mixed, weight = _pld(event.events[0], adjacency, interval), event.weights[0]
-    for part, share in zip(event.events[1:], event.weights[1:], strict=True):
-        weight += share
-        mixed = _pld(part, adjacency, interval).compute_mixture(mixed, share / weight)
+    mixed, weight = pld.identity(interval), 0.0
+    for part, share in zip(event.events, event.weights, strict=True):
+        if share > 0:
+            weight += share
+            mixed = _pld(part, adjacency, interval).compute_mixture(mixed, share / weight)
     return mixed
 
 
@@ -218,7 +249,9 @@ def _rdp(event: DpEvent, adjacency: Adjacency) -> NDArray[np.float64]:
         case dp_accounting.PoissonSampledDpEvent() if adjacency is Adjacency.ADD_OR_REMOVE:
             return _library_rdp(event)
         case dp_accounting.PoissonSampledDpEvent():
-            raise ValueError("Poisson sampling under replace-one has no RDP bound here; use add-or-remove")
+            # No tighter bound is known here. Quasi-convexity again: sampling is a mixture over who joins,
+            # and the neighbours' records share a coin, so that it never costs more than not sampling.
+            return _rdp(event.event, adjacency)
         case _:
             raise ValueError(f"{type(event).__name__} has no price here")
 

@@ -8,7 +8,6 @@ depend on the data. Adding or removing a unit moves the sum by at most r, replac
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,6 +110,8 @@ _FIELDS: Mapping[str, tuple[type[DpEvent], tuple[str, ...]]] = {
     "parallel": (ParallelDpEvent, ("weights", "events")),
 }
 _WHOLE = ("count", "cells")
+_MOST = 10**9  # of a whole number: more is a mistake, or meant to keep a reader busy
+_DEEPEST = 20  # levels of nesting
 _NAMES = {kind: name for name, (kind, _) in _FIELDS.items()}
 
 
@@ -132,6 +133,12 @@ def from_json(document: Mapping[str, Any]) -> DpEvent:
     Raises:
         ValueError: the document is not an event.
     """
+    return _read(document, 0)
+
+
+def _read(document: Any, depth: int) -> DpEvent:
+    if depth > _DEEPEST:
+        raise ValueError("an event is nested too deep")
     if (
         not isinstance(document, Mapping)
         or not isinstance(document.get("kind"), str)
@@ -141,7 +148,10 @@ def from_json(document: Mapping[str, Any]) -> DpEvent:
     kind, fields = _FIELDS[document["kind"]]
     if set(document) != {"kind", *fields}:
         raise ValueError(f"event {document['kind']} needs exactly the fields {', '.join(fields) or '(none)'}")
-    return kind(**{field: _parsed(field, document[field]) for field in fields})
+    event = kind(**{field: _parsed(field, document[field], depth + 1) for field in fields})
+    if isinstance(event, ParallelDpEvent) and len(event.weights) != len(event.events):
+        raise ValueError("a parallel event needs one weight for each of its events")
+    return event
 
 
 def key(event: DpEvent) -> str:
@@ -157,28 +167,28 @@ def _plain(field: str, value: Any) -> Any:
     return value if field in _WHOLE else float(value)  # 50 and 50.0 are the same noise
 
 
-def _parsed(field: str, value: Any) -> Any:
+def _parsed(field: str, value: Any, depth: int) -> Any:
     if field == "event":
-        return from_json(value)
+        return _read(value, depth)
+    if field in ("events", "weights") and not isinstance(value, list):
+        raise ValueError(f"{field} must be a list")
     if field == "events":
-        if not isinstance(value, list):
-            raise ValueError("events must be a list")
-        return tuple(from_json(item) for item in value)
+        return tuple(_read(item, depth) for item in value)
     if field == "weights":
         weights = tuple(_number(field, item) for item in value)
         if abs(sum(weights) - 1) > 1e-9:
             raise ValueError("weights must sum to 1")
         return weights
     if field in _WHOLE:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{field} must be a whole number above 0")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+            raise ValueError(f"{field} must be a whole number from 1 to {_MOST}")
         return value
     return _number(field, value)
 
 
 def _number(field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{field} must be a finite number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value == 0 or 1e-100 <= value <= 1e100):
+        raise ValueError(f"{field} must be 0, or a number from 1e-100 to 1e100")
     if field == "sampling_probability" and value > 1:
         raise ValueError("sampling_probability must be at most 1")
     return float(value)

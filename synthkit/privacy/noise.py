@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GRID = 2.0**-20  # grid of real-valued releases, relative to the noise's standard deviation
 _DOUBT = 2.0**-40  # float64 decides a coin only where it is this sure; exact arithmetic decides the rest
+_MOST = 2.0**52  # a released value is at most so many grid steps: float64 has no finer bits there to betray
+_LARGEST = 2**56  # numerator of a discrete Laplace scale: its draws must fit into 64 bits
 
 
 class NoiseSource:
@@ -38,8 +40,7 @@ class NoiseSource:
             test_seed: makes the stream reproducible, and every result non-private. For tests.
         """
         self.seeded = test_seed is not None
-        key = os.urandom(32) if test_seed is None else test_seed.to_bytes(32, "big")
-        self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        self._restart(os.urandom(32) if test_seed is None else test_seed.to_bytes(32, "big"))
 
     @property
     def description(self) -> str:
@@ -48,11 +49,13 @@ class NoiseSource:
 
     def words(self, size: int) -> NDArray[np.uint64]:
         """Uniform 64-bit words, shape (size,)."""
+        if not self.seeded and self._process != os.getpid():
+            self._restart(os.urandom(32))  # after a fork, parent and child would draw the same noise
         return np.frombuffer(self._stream.update(bytes(8 * size)), dtype=np.uint64)
 
     def uniform(self, size: int) -> NDArray[np.float64]:
-        """Uniform on the odd multiples of 2^-54 in (0, 1), shape (size,)."""
-        return (self.words(size) >> np.uint64(11)) * 2.0**-53 + 2.0**-54
+        """Uniform on (0, 1], shape (size,): 128 bits, so that small values keep float64's precision."""
+        return self.words(size) * 2.0**-64 + (self.words(size) + 0.5) * 2.0**-128
 
     def coins(self, size: int, probability: float) -> NDArray[np.bool_]:
         """Independent coins, True with ``probability`` (to 2^-64), shape (size,)."""
@@ -65,7 +68,7 @@ class NoiseSource:
         return int(self.words(1)[0] >> np.uint64(1))
 
     def normal(self, size: int) -> NDArray[np.float64]:
-        """Standard normal, float64, shape (size,); Box and Muller 1958."""
+        """Standard normal, float64, shape (size,); Box and Muller 1958. Tails reach 13 deviations."""
         half = (size + 1) // 2
         radius = np.sqrt(-2 * np.log(self.uniform(half)))
         angle = 2 * np.pi * self.uniform(half)
@@ -74,7 +77,8 @@ class NoiseSource:
     def gaussian(self, values: NDArray[np.float64], scale: float, *, grid: float | None = None) -> NDArray[np.float64]:
         """``values`` plus Gaussian noise, rounded to a grid.
 
-        Rounding the sum is post-processing of the Gaussian mechanism, so it costs nothing.
+        Rounding the sum is post-processing of the Gaussian mechanism, so it costs nothing. Values
+        beyond 2^52 grid steps are cut off before, which moves no two of them further apart.
 
         Args:
             values: float64, any shape.
@@ -82,7 +86,8 @@ class NoiseSource:
             grid: spacing of the outputs; default: a power of two near ``scale`` times 2^-20.
         """
         grid = grid or 2.0 ** math.floor(math.log2(scale)) * GRID
-        noisy = np.asarray(values, dtype=np.float64) + scale * self.normal(np.size(values)).reshape(np.shape(values))
+        bounded = np.clip(np.asarray(values, dtype=np.float64), -_MOST * grid, _MOST * grid)
+        noisy = bounded + scale * self.normal(np.size(values)).reshape(np.shape(values))
         rounded: NDArray[np.float64] = np.rint(noisy / grid) * grid
         return rounded
 
@@ -93,8 +98,8 @@ class NoiseSource:
         unit steps and s = scale's denominator: magnitude u + t v, divided by s.
         """
         ratio = Fraction(scale).limit_denominator(2**20)
-        if ratio <= 0:
-            raise ValueError("scale must be above 0")
+        if not 0 < ratio.numerator <= _LARGEST:
+            raise ValueError("scale must be above 0, and its draws must fit into 64 bits")
         t, s = ratio.numerator, ratio.denominator
 
         def propose(count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -132,8 +137,13 @@ class NoiseSource:
 
     def choice(self, log_weights: NDArray[np.float64]) -> int:
         """An index, drawn with probability proportional to exp(log_weights)."""
-        weights = np.exp(log_weights - log_weights.max())
-        return int(np.searchsorted(np.cumsum(weights), self.uniform(1)[0] * weights.sum(), side="left"))
+        order = np.argsort(log_weights)  # small weights are added first, where float64 can still tell them from 0
+        reached = np.cumsum(np.exp(log_weights[order] - log_weights.max()))
+        return int(order[np.searchsorted(reached, self.uniform(1)[0] * reached[-1], side="left")])
+
+    def _restart(self, key: bytes) -> None:
+        self._process = os.getpid()
+        self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
     def _below(self, bound: int, size: int) -> NDArray[np.int64]:
         """Uniform on 0..bound-1, exact (words above the last whole multiple are drawn again)."""

@@ -21,6 +21,7 @@ from dp_accounting import DpEvent
 
 from synthkit.data.encoding import Table, discretize
 from synthkit.data.private import Private, reveal
+from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.mechanisms.counts import exact_marginal
 from synthkit.privacy.plan import Charge
@@ -57,7 +58,12 @@ def noisy_distance(
 
     Returns:
         rows times distance; divide by a (noisy) row count.
+
+    Raises:
+        MethodError: a reference is not a distribution, so that the sensitivity would not hold.
     """
+    if not all((reference >= 0).all() and abs(reference.sum() - 1) < 1e-6 for reference in references):
+        raise MethodError("noisy_distance needs references that are distributions: 0 or more, summing to 1")
     budget = session.plan.budget
     charge = Charge(distance_event(sigma, budget), "noisy mean distance", float(budget.unit.max_rows), _SOURCE, what)
     session.charge(charge)

@@ -4,7 +4,9 @@ Claim. Releasing sum_i v_i + N(0, sigma^2 I), rounded to a grid, costs
 ``GaussianDpEvent(sigma / (k * norm_bound))``, k the rows a unit may have.
 
 Argument. Every row's vector is a function of that row alone; a non-finite one is set to zero, a
-longer one is scaled down to ``norm_bound`` in L2. So a unit contributes a vector of norm at most
+longer one is scaled down to ``norm_bound`` in L2. Vectors are then cut to whole multiples of
+norm_bound / 2^32 towards zero and added as integers: a float sum's rounding would depend on all rows,
+and could move by more than the radius (Casacuberta et al. 2022, arXiv:2207.10635). So a unit contributes a vector of norm at most
 k * norm_bound around zero: its radius. Adding or removing a unit moves the sum by at most the
 radius, replacing one by at most twice that, which is how the accountant reads the event under
 either adjacency. Rounding to the grid is post-processing.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _SOURCE = "Gaussian mechanism, Dwork and Roth 2014, appendix A; noise rounded to a grid"
 _CHUNK = 100_000  # rows at a time
+_STEPS = 2.0**32  # exact sums: of up to 2^31 rows in 64 bits
 
 
 def sum_event(sigma: float, norm_bound: float, budget: Budget) -> DpEvent:
@@ -67,11 +70,12 @@ def noisy_sum(
     radius = norm_bound * budget.unit.max_rows
     session.charge(Charge(sum_event(sigma, norm_bound, budget), "noisy sum", radius, _SOURCE, what))
     table = reveal(data)
-    total = np.zeros(width)
+    total = np.zeros(width, dtype=np.int64)
     for start in range(0, table.rows, _CHUNK):
         chunk = table.take(np.arange(start, min(start + _CHUNK, table.rows)))
-        total += _clip(vector_of(chunk).reshape(chunk.rows, width), norm_bound).sum(axis=0)
-    return session.noise.gaussian(total, sigma)
+        vectors = _clip(vector_of(chunk).reshape(chunk.rows, width), norm_bound)  # (b, width)
+        total += np.trunc(vectors / norm_bound * _STEPS).astype(np.int64).sum(axis=0)
+    return session.noise.gaussian(total / _STEPS * norm_bound, sigma)
 
 
 @dataclass(frozen=True)
