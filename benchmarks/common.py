@@ -42,7 +42,9 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], output: Path | None) ->
     for line in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
     facts = machine()
-    print(f"{facts['processor']}, {facts['cores']} cores, load {facts['load']:.1f}; Python {facts['python']}; {facts['when']}")
+    print(
+        f"{facts['processor']}, {facts['cores']} cores, load {facts['load']:.1f}; Python {facts['python']}; {facts['when']}"
+    )
     if output:
         output.write_text(json.dumps({"benchmark": name, "machine": facts, "rows": list(rows)}, indent=1) + "\n")
 

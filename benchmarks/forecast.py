@@ -47,7 +47,9 @@ def measure(rows: int, columns: int, categories: int) -> dict[str, float]:
     """Plan and fit the GAN on a random table."""
     kind = Categorical(categories=tuple(f"v{k}" for k in range(categories)))
     target = Categorical(categories=("no", "yes"))
-    schema = Schema("random", {f"c{j}": kind for j in range(columns - 1)} | {"y": target}, rows, target="y", reviewed=True)
+    schema = Schema(
+        "random", {f"c{j}": kind for j in range(columns - 1)} | {"y": target}, rows, target="y", reviewed=True
+    )
     rng = np.random.default_rng(0)
     codes = {name: rng.integers(0, size, rows).astype(np.int32) for name, size in schema.domain.items()}
     recipe = method("tabular_gan")

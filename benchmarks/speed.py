@@ -1,6 +1,6 @@
 """Speed of what every user waits for: start-up, and encoding and decoding a million rows.
 
-    python benchmarks/speed.py -o speed.json
+python benchmarks/speed.py -o speed.json
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> None:
     encoded = time.perf_counter() - start
     assert np.array_equal(codes, again)
     rows.append({"what": f"decode {options.rows:,} rows x {codes.shape[1]}", "seconds": decoded})
-    rows.append({"what": f"encode {options.rows:,} rows x {codes.shape[1]}", "seconds": encoded, "peak_MB": peak_megabytes()})
+    rows.append(
+        {"what": f"encode {options.rows:,} rows x {codes.shape[1]}", "seconds": encoded, "peak_MB": peak_megabytes()}
+    )
     report("speed", rows, options.output)
 
 

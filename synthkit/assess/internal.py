@@ -70,8 +70,14 @@ def write(
 
 
 def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema) -> list[Evidence]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SDMetrics' advice to its own callers, from the import on
+        return _sdmetrics_quality(training, synthetic, schema)
+
+
+def _sdmetrics_quality(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema) -> list[Evidence]:
     try:
-        from sdmetrics.reports.single_table import QualityReport
+        from sdmetrics.reports.single_table.quality_report import QualityReport
     except ImportError:
         return []
     from synthkit.data.sdv_metadata import to_sdv
@@ -79,14 +85,13 @@ def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema
     real = to_frame(undiscretize(training, schema, np.random.default_rng(0)), schema)
     metadata = to_sdv(schema)
     table = metadata["tables"][next(iter(metadata["tables"]))] if "tables" in metadata else metadata
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SDMetrics' advice to its own callers
-        report = QualityReport()
-        report.generate(_plain(real), _plain(synthetic.frame), table, verbose=False)
+    report = QualityReport()
+    report.generate(_plain(real), _plain(synthetic.frame), table, verbose=False)
+    score = float(report.get_score())
     return [
         Evidence(
             "fidelity.exact_sdmetrics_quality",
-            float(report.get_score()),
+            score,
             None,
             "SDMetrics' quality score, binned real rows",
             "internal",

@@ -44,13 +44,23 @@ def test_figures_match_exact_ones_within_their_intervals() -> None:
     found, _ = assessed(public, rows, 3.0)
     real = discretize(from_frame(frame(rows, seed=5), public), public)
     drawn = synthetic().codes
-    exact = {e.name.replace("exact_", "").replace("_holdout", ""): e.value for e in fidelity.exact(real, drawn, public, against="holdout")}
+    exact = {
+        e.name.replace("exact_", "").replace("_holdout", ""): e.value
+        for e in fidelity.exact(real, drawn, public, against="holdout")
+    }
     exact |= {e.name.replace("exact_", ""): e.value for e in utility.exact(drawn, real, public, "tstr")}
     # Noise is about 5 rows of 4000, so 0.02 is beyond ten standard deviations of every figure; binned
     # scores and clipped losses move AUC and log loss by less than 0.01.
-    for name in ("fidelity.tvd_1way", "fidelity.tvd_2way", "utility.tstr_auc_logistic", "utility.tstr_accuracy_boosting"):
+    for name in (
+        "fidelity.tvd_1way",
+        "fidelity.tvd_2way",
+        "utility.tstr_auc_logistic",
+        "utility.tstr_accuracy_boosting",
+    ):
         assert found[name].value == pytest.approx(exact[name], abs=0.03), name  # type: ignore[attr-defined]
-    assert found["utility.tstr_log_loss_logistic"].value == pytest.approx(exact["utility.tstr_log_loss_logistic"], abs=0.05)  # type: ignore[attr-defined]
+    assert found["utility.tstr_log_loss_logistic"].value == pytest.approx(
+        exact["utility.tstr_log_loss_logistic"], abs=0.05
+    )  # type: ignore[attr-defined]
 
 
 def test_the_sampling_floor_lies_below_a_bad_table() -> None:

@@ -109,7 +109,8 @@ def noisy_moments(data: Private[Table], session: Session, columns: Sequence[str]
 
         def vector(table: Table, name: str = name, centre: float = centre, half: float = half) -> NDArray[np.float64]:
             x = (table.columns[name].astype(np.float64) - centre) / half
-            return np.nan_to_num(np.stack([np.where(np.isnan(x), np.nan, 1.0), x, x * x], axis=1))  # (n, 3)
+            stacked: NDArray[np.float64] = np.nan_to_num(np.stack([np.where(np.isnan(x), 0.0, 1.0), x, x * x], axis=1))
+            return stacked  # (n, 3)
 
         count, first, second = noisy_sum(data, session, vector, 3, 3**0.5, sigma, f"moments of {name}")
         rows = max(float(count), 1.0)

@@ -83,7 +83,7 @@ def noisy_quantiles(
     def scores(codes: NDArray[np.int32], p: float) -> NDArray[np.float64]:
         counts = np.bincount(codes[:, position], minlength=bins)[:bins]
         below = np.concatenate([[0], np.cumsum(counts)])  # (edges,)
-        return -np.abs((1 - p) * below - p * (counts.sum() - below))
+        return np.asarray(-np.abs((1 - p) * below - p * (counts.sum() - below)), dtype=np.float64)
 
     return [
         edges[select(data, session, lambda codes, p=p: scores(codes, p), 1.0, epsilon, f"quantile {p:g} of {column}")]  # type: ignore[misc]
