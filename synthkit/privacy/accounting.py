@@ -17,7 +17,7 @@ import numpy as np
 from dp_accounting import DpEvent
 from dp_accounting.pld import common
 from dp_accounting.pld import privacy_loss_distribution as pld
-from dp_accounting.privacy_accountant import NeighboringRelation
+from dp_accounting.privacy_accountant import NeighboringRelation, UnsupportedEventError
 from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
 from synthkit.errors import JobError
@@ -258,7 +258,10 @@ def _rdp(event: DpEvent, adjacency: Adjacency) -> NDArray[np.float64]:
 
 def _library_rdp(event: DpEvent) -> NDArray[np.float64]:
     library = rdp.RdpAccountant(_ORDERS)
-    library.compose(event)
+    try:
+        library.compose(event)
+    except UnsupportedEventError:
+        raise ValueError(f"{type(event).__name__} has no price here") from None
     divergences: NDArray[np.float64] = library._rdp  # the curve itself has no public name
     return divergences
 

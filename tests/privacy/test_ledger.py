@@ -331,12 +331,19 @@ class LedgerContract:
         ledger.cancel(name, "it was declared wrongly", trace=())
         ledger.reserve("census", GAUSSIAN, other)  # nothing was released under the wrong declaration
 
-    def test_a_composition_without_price_is_refused(self, ledger: Ledger) -> None:
-        replace_one = Budget(1.0, 1e-6, Adjacency.REPLACE_ONE)
-        ledger.reserve("census", PoissonSampledDpEvent(0.01, GAUSSIAN), replace_one)
+    @pytest.mark.parametrize(
+        "event",
+        [
+            PoissonSampledDpEvent(0.01, dp_accounting.LaplaceDpEvent(1.0)),
+            PoissonSampledDpEvent(0.01, dp_accounting.dp_event.ZCDpEvent(0.01)),
+        ],
+        ids=["no PLD", "no RDP"],
+    )
+    def test_an_event_without_price_is_refused(self, ledger: Ledger, event: DpEvent) -> None:
+        ledger.reserve("census", GAUSSIAN, BUDGET)
         before = ledger.spent("census")
-        with pytest.raises(JobError, match="has no price"):  # each has one, together they have none
-            ledger.reserve("census", dp_accounting.dp_event.ZCDpEvent(0.01), replace_one)
+        with pytest.raises(JobError, match="has no price"):
+            ledger.reserve("census", event, BUDGET)
         assert ledger.spent("census") == before
 
     @pytest.mark.parametrize(
