@@ -167,13 +167,12 @@ class TabularGan:
             noise_multiplier=multiplier,
             sample_rate=rate,
             clipping="ghost" if rows == 1 else "hooks",
-            physical_batch=max(16, min(2048, 20_000_000 // critic.cells)),
+            physical_batch=max(16, min(2048, 10_000_000 // critic.cells)),
         )
         total = torch.zeros(critic.cells)
         for step in range(self.discriminator_steps):
             total -= gradients.step()[0].reshape(-1)  # the gradient of -E_real[D] is -E_real[phi]
             progress(0.05 + 0.35 * (step + 1) / self.discriminator_steps, "critic on real rows")
-        gradients.close()
         spread = multiplier * norm / (rate * data.schema.units * math.sqrt(self.discriminator_steps))
         return total / self.discriminator_steps, spread
 
@@ -226,10 +225,10 @@ class TabularGan:
         sizes = list(schema.domain.values())
         cells = sum(sizes[i] * sizes[j] for i, j in pairs)
         width = sum(sizes)
-        private = 6e-9 * self.discriminator_steps * rate * schema.units * schema.unit.max_rows * cells
+        private = 7e-9 * self.discriminator_steps * rate * schema.units * schema.unit.max_rows * cells
         play = self.iterations * self.batch * (4e-11 * width**2 + 1.2e-10 * self.width * (width + 4 * self.width)) * 2
         play += self.iterations * (3e-8 * cells + 2e-3)
-        physical = max(16, min(2048, 20_000_000 // cells))
+        physical = max(16, min(2048, 10_000_000 // cells))
         return 5.0 + private + play, 500.0 + 16e-6 * physical * cells + 60e-6 * cells + 3e-4 * schema.rows
 
 
@@ -268,7 +267,7 @@ class PairCritic(nn.Module):
         """(b, d) codes to scores (b,); each from its own row."""
         codes = codes.to(self.first.device)
         cells = self.offsets + codes[:, self.first] * self.widths + codes[:, self.second]  # (b, pairs)
-        features = torch.zeros(len(codes), self.cells, device=codes.device).scatter_(1, cells, 1.0)
+        features = self.weight.weight.new_zeros(len(codes), self.cells).scatter_(1, cells, 1.0)
         scores: Tensor = self.weight(features).squeeze(1)
         return scores
 
