@@ -41,14 +41,17 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except SynthkitError as problem:
-            click.echo(f"Error: {problem}", err=True)
+            click.echo("\n".join([f"Error: {problem}", *_notes(problem)]), err=True)
             context.exit(problem.exit_code)
-        except KeyboardInterrupt:
-            click.echo(
-                "Interrupted. What had been reserved in the ledger stays counted; no half-written bundle is left.",
-                err=True,
-            )
+        except KeyboardInterrupt as stopped:
+            told = "Interrupted. No half-written file or bundle is left. "
+            told += "If a mechanism had run, its whole reservation stays booked: see 'synthkit ledger show'."
+            click.echo("\n".join([told, *_notes(stopped)]), err=True)
             context.exit(1)
+
+
+def _notes(problem: BaseException) -> list[str]:
+    return [str(note) for note in getattr(problem, "__notes__", ())]
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -85,15 +88,19 @@ def demo(output: Path, epsilon: float, as_json: bool) -> None:
     Example:
       synthkit demo -o synthkit-demo
     """
+    from synthkit.privacy.budget import Budget
     from synthkit.privacy.ledger import Ledger
     from synthkit.release.bundle import verify
     from synthkit.release.job import Job
     from synthkit.release.run import run
 
-    output.mkdir(parents=True, exist_ok=True)
+    Budget(epsilon, 1e-6)  # refused before a file is written
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     number = next(n for n in range(1, 10_000) if not (output / f"release-{n}").exists())
     file = output / f"release-{number}.yaml"
-    file.write_text(_DEMO.format(epsilon=epsilon, number=number), encoding="utf-8")
+    with _writing(file):
+        file.write_text(_DEMO.format(epsilon=epsilon, number=number), encoding="utf-8")
     with _progress(as_json) as progress:
         release = run(Job.read(file), Ledger(output / "ledger.sqlite"), progress=progress)
     verify(release.folder)
@@ -175,11 +182,20 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
     from synthkit.data.tables import write_csv, write_parquet
     from synthkit.synthesizers.base import load
 
-    where = dict(_condition(text) for text in conditions)
+    where: dict[str, str] = {}
+    for column, value in map(_condition, conditions):
+        if column in where:
+            raise JobError(f"--where {column} is given twice; a row has one value there: draw once for each")
+        where[column] = value
     _refuse_existing(output)
     folder = model if (model / "model.json").exists() or not (model / "model").is_dir() else model / "model"
+    if not folder.is_dir():
+        raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
+    if (folder / "manifest.json").exists():
+        raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does")
     drawn = load(folder).sample(rows, where=where, seed=seed)
-    (write_parquet if output.suffix == ".parquet" else write_csv)(drawn.frame, output)
+    with _writing(output):
+        (write_parquet if output.suffix.lower() == ".parquet" else write_csv)(drawn.frame, output)
     _show({"rows": rows, "output": str(output)}, f"{rows} rows written to {output}", as_json)
 
 
@@ -264,7 +280,10 @@ def schema_draft(
     from synthkit.data.drafts import draft
 
     _refuse_existing(output)
-    text = draft(_source(data, query, nulls), name=name or Path(data).name.split(".")[0])
+    # Of a URL nothing is taken: it may hold a password.
+    text = draft(
+        _source(data, query, nulls), name=name or ("query" if "://" in data else Path(data).name.split(".")[0])
+    )
     _write_text(output, text)
     _show(
         {"output": str(output), "reviewed": False},
@@ -292,18 +311,21 @@ def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[s
     from synthkit.data.tables import read
 
     read_schema = Schema.read(file)
+    label = None
     if data is not None:
-        read(_source(data, query, nulls), read_schema, dataset=read_schema.name)
+        source = _source(data, query, nulls)
+        read(source, read_schema, dataset=read_schema.name)
+        label = source.label  # a URL may hold a password, a label never does
     facts = {
         "name": read_schema.name,
         "columns": len(read_schema.columns),
         "cells": sum(read_schema.domain.values()),
         "reviewed": read_schema.reviewed,
-        "data": data,
+        "data": label,
     }
     text = f"{file}: schema {read_schema.name}, {len(read_schema.columns)} columns, unit {read_schema.unit}"
     text += ", reviewed" if read_schema.reviewed else ", NOT reviewed: a release refuses it"
-    _show(facts, text + (f"; every row of {data} fits" if data else ""), as_json)
+    _show(facts, text + (f"; every row of {label} fits" if label else ""), as_json)
 
 
 @schema.command("from-sdv")
@@ -324,7 +346,7 @@ def schema_from_sdv(metadata: Path, data: str | None, output: Path, as_json: boo
     _refuse_existing(output)
     try:
         document = json.loads(read_text(metadata))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise JobError(f"{metadata}: not JSON; give SDV's metadata file (metadata.save_to_json)") from None
     _write_text(output, from_sdv(document, data=_source(data, None, ()) if data else None))
     _show({"output": str(output), "reviewed": False}, f"{output} written, to be filled in and reviewed.", as_json)
@@ -367,7 +389,11 @@ def ledger_show(dataset: str | None, ledger_location: str | None, as_json: bool)
     """
     from synthkit.privacy.ledger import Ledger
 
+    _refuse_missing(ledger_location)
     book = Ledger(ledger_location)
+    if dataset and dataset not in book.datasets():
+        known = ", ".join(book.datasets()) or "none"
+        click.echo(f"Note: the ledger has no entry for {dataset}; datasets in it: {known}.", err=True)
     rows: list[dict[str, Any]] = []
     for name in [dataset] if dataset else book.datasets():
         spent = book.spent(name)
@@ -405,6 +431,7 @@ def ledger_verify(ledger_location: str | None, as_json: bool) -> None:
     """
     from synthkit.privacy.ledger import Ledger
 
+    _refuse_missing(ledger_location)
     book = Ledger(ledger_location)
     count = book.verify()
     _show({"verified": True, "entries": count}, f"{book.location}: {count} entries, the chain is whole.", as_json)
@@ -536,13 +563,25 @@ def _refuse_existing(path: Path) -> None:
         raise JobError(f"{path} exists; name another file, or move it away")
 
 
+def _refuse_missing(ledger_location: str | None) -> None:
+    """Opening would make an empty ledger, and an empty one where a full one was looked for is no good news."""
+    if ledger_location and "://" not in ledger_location and not Path(ledger_location).expanduser().exists():
+        raise JobError(f"{ledger_location}: no such ledger; check the path (the first release or cap makes it)")
+
+
 def _write_text(path: Path, text: str) -> None:
     from synthkit.documents import write_atomically
 
-    try:
+    with _writing(path):
         write_atomically(path, text)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as problem:
-        raise JobError(f"{path}: cannot be written: {problem.strerror}") from None
+        raise JobError(f"{path}: cannot be written: {problem.strerror}; name another place, or make room") from None
 
 
 @contextmanager

@@ -63,7 +63,11 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, Any]:
 
 
 def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))  # 010 is ten, not eight
+    text = str(loader.construct_scalar(node))
+    if len(text) > 300:  # no float is as large, and everything that is computed here goes through floats
+        line = node.start_mark.line + 1
+        raise yaml.constructor.ConstructorError(None, None, f"line {line}: a number of {len(text)} digits; at most 300")
+    return int(text)  # 010 is ten, not eight
 
 
 # What JSON has, and nothing else: a tag such as !!binary or !!timestamp is an error.
@@ -91,7 +95,7 @@ def parse_yaml(text: str, *, source: str, error: type[InputError] = InputError) 
     except (KeyError, ValueError, RecursionError):  # an explicit tag that its value does not fit, or absurd nesting
         raise error(f"{source}: not valid YAML: a value does not fit its tag, or the nesting is too deep") from None
     if not isinstance(document, dict):
-        raise error(f"{source}: expected a mapping of settings (key: value), got {type(document).__name__}")
+        raise error(f"{source}: expected a mapping of settings (key: value), got {_kind(document)}")
     return document
 
 
@@ -130,11 +134,61 @@ def validate(document: Mapping[str, Any], schema_name: str, *, source: str, erro
         return
     lines = []
     for problem in problems[:10]:
-        deepest = jsonschema.exceptions.best_match([problem]) or problem
+        deepest = _deepest(jsonschema.exceptions.best_match([problem]) or problem)
         where = ".".join(str(part) for part in deepest.absolute_path) or "(top)"
-        lines.append(f"  {where}: {deepest.message[:300]}")
+        lines.append(f"  {where}: {_told(deepest)}")
     more = f"\n  ... and {len(problems) - 10} more" if len(problems) > 10 else ""
     raise error(f"{source} does not follow {schema_name}:\n" + "\n".join(lines) + more)
+
+
+def _deepest(problem: Any) -> Any:
+    """Among several allowed forms, the problem with the one that was probably meant; or ``problem``."""
+    while problem.validator == "oneOf":
+        forms: dict[int, list[Any]] = {}
+        for inner in problem.context:
+            forms.setdefault(inner.schema_path[0], []).append(inner)
+        meant = {
+            number: len(set(problem.instance) & set(problem.validator_value[number].get("properties", {})))
+            for number in forms
+            if isinstance(problem.instance, dict)
+        }
+        if not any(meant.values()):
+            return problem
+        problem = forms[max(meant, key=lambda number: (meant[number], -number))][0]
+    return problem
+
+
+def _told(problem: Any) -> str:
+    """A problem for people. Of what was written, single words are quoted, and never a URL: it may hold a password."""
+    instance, wanted = problem.instance, problem.validator_value
+    if problem.validator == "oneOf":
+        return f"{_quoted(instance)} is none of what may stand here: {'; '.join(_form(form) for form in wanted)}"
+    message = _quoted(instance) + str(problem.message).removeprefix(repr(instance))
+    if problem.validator == "additionalProperties":
+        return f"{str(problem.message)[:300]}; known are {', '.join(problem.schema['properties'])}"
+    if problem.validator == "required":
+        return str(problem.message)
+    return message[:300]
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, (dict, list)) or (isinstance(value, str) and "://" in value):
+        return "what is written" if isinstance(value, str) else _kind(value)
+    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing (it is empty)"
+    return {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}.get(type(value), "a number")
+
+
+def _form(form: Mapping[str, Any]) -> str:
+    if "const" in form:
+        return str(form["const"])
+    if form.get("type") == "object":
+        return f"a mapping with {' and '.join(form['required'])}"
+    return {"array": "a list", "integer": "a whole number"}.get(form["type"], str(form["type"]))
 
 
 def json_schema(name: str) -> dict[str, Any]:

@@ -160,13 +160,19 @@ def check_columns(names: list[str], schema: Schema, *, source: str) -> None:
 def check_names(names: list[str], declared: list[str], *, declared_in: str, source: str) -> None:
     """Refuse ``names`` that are not, in some order, the ``declared`` ones."""
     wanted, given = set(declared), set(names)
-    if twice := sorted({str(name) for name in names if names.count(name) > 1}) if len(given) < len(names) else []:
+    twice = sorted({str(name) for name in names if names.count(name) > 1}) if len(given) < len(names) else []
+    # Where a declared name is missing, no other is shown: without a header line, they are a person's values.
+    missing = [name for name in declared if name not in given]
+    if twice := [name for name in twice if not missing or name in wanted]:
         raise DataError(f"{source}: column {', '.join(twice)} appears more than once; rename or remove it")
-    if missing := [name for name in declared if name not in given]:
-        raise DataError(
-            f"{source}: {_listed(missing)} declared in {declared_in}, not in the data; "
-            f"add it to the data or take it out of {declared_in}"
-        )
+    if missing:
+        it = "it" if len(missing) == 1 else "them"
+        remedy = f"add {it} to the data or take {it} out of {declared_in}"
+        if len(missing) == len(declared):
+            remedy = "is there a header line, and is the separator the one of the file's kind?"
+        elif {name.strip().lower() for name in missing} & {str(name).strip().lower() for name in given}:
+            remedy = f"names are equal but for spaces or capitals: rename {it}"
+        raise DataError(f"{source}: {_listed(missing)} declared in {declared_in}, not in the data; {remedy}")
     if extra := [str(name) for name in names if name not in wanted]:
         raise DataError(
             f"{source}: {_listed(extra)} in the data, not in {declared_in}; "

@@ -27,6 +27,12 @@ RESOLUTIONS: Mapping[str, int] = {"second": 1, "minute": 60, "hour": 3_600, "day
 
 Category = str | int
 
+_HALF = "a text holds half a character (\\ud800 to \\udfff), which no file can; write the character itself"
+
+
+def _encodes(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -74,6 +80,8 @@ class Categorical:
         labels = [str(c) for c in self.categories]
         if not all(label.strip() for label in labels):
             raise SchemaError("a category is empty or blank, which means no value; say 'nullable: true' instead")
+        if not all(_encodes(label) for label in labels):
+            raise SchemaError(_HALF)
         if twice := sorted({c for c in labels if labels.count(c) > 1}) if len(set(labels)) < len(labels) else []:
             raise SchemaError(f"categories are listed twice: {', '.join(twice)}")
         if self.unknown == "other" and "other" not in labels:
@@ -343,8 +351,12 @@ class Schema:
             raise SchemaError(f"schema {self.name}: no columns")
         if len(self.columns) > MAX_COLUMNS:
             raise SchemaError(f"schema {self.name}: {len(self.columns)} columns; at most {MAX_COLUMNS}")
+        if not all(_encodes(str(name)) for name in (self.name, *self.columns)):
+            raise SchemaError(f"the schema's name, or a column's: {_HALF}")
         if self.rows < 1:
             raise SchemaError(f"schema {self.name}: rows is {self.rows}; declare about how many rows there are")
+        if self.rows > 2**52:
+            raise SchemaError(f"schema {self.name}: rows is above 2^52; declare about how many rows there are")
         if not self.modelled:
             raise SchemaError(f"schema {self.name}: only identifiers, nothing to model")
         if self.target is not None and self.target not in self.modelled:
@@ -399,6 +411,8 @@ class Schema:
                 columns[name] = make(**settings)
             except SchemaError as problem:
                 raise SchemaError(f"{source}: column {name}: {problem}") from None
+            except OverflowError:
+                raise SchemaError(f"{source}: column {name}: a number is too large; at most about 1e308") from None
         unit = document.get("unit", "row")
         try:
             return cls(

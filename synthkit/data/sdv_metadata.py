@@ -85,7 +85,8 @@ def to_sdv(schema: Schema, *, spec: Spec = "V1") -> dict[str, Any]:
 
 
 def _single_table(metadata: Mapping[str, Any]) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
-    version = metadata.get("METADATA_SPEC_VERSION")
+    given: object = metadata  # JSON may hold anything
+    version = given.get("METADATA_SPEC_VERSION") if isinstance(given, Mapping) else None
     if version == "SINGLE_TABLE_V1":
         name, table = "table", metadata
     elif version in ("V1", "MULTI_TABLE_V1"):

@@ -160,6 +160,11 @@ class FrameSource(Source):
     frame: pd.DataFrame = field(repr=False)
     null_values: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        given: object = self.frame
+        if not isinstance(given, pd.DataFrame):
+            raise DataError(f"the data are a {type(given).__name__}; give a pandas DataFrame, or a source of rows")
+
     @property
     def label(self) -> str:
         return "the data frame"

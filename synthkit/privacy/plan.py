@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from synthkit.privacy.budget import Budget
+from synthkit.privacy.budget import Adjacency, Budget
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
+
+Norm = Literal["L1", "L2", "Linf"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Charge:
             radius (see ``events.py``).
         source: the paper or the proof that the cost rests on.
         what: what was asked, in public words (columns, step), for people.
+        norm: the norm of ``norm_bound``.
     """
 
     event: DpEvent
@@ -30,6 +33,11 @@ class Charge:
     norm_bound: float
     source: str
     what: str = ""
+    norm: Norm = "L2"
+
+    def sensitivity(self, adjacency: Adjacency) -> float:
+        """How far one neighbouring change moves the exact answer, at most, in ``norm``."""
+        return self.norm_bound * (2 if adjacency is Adjacency.REPLACE_ONE else 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -39,6 +47,7 @@ class Charge:
             "event": to_json(self.event),
             "mechanism": self.mechanism,
             "norm_bound": self.norm_bound,
+            "norm": self.norm,
             "source": self.source,
             "what": self.what,
         }
@@ -70,4 +79,4 @@ class Plan:
         return epsilon(self.event, self.budget.delta, self.budget.adjacency)
 
 
-__all__ = ["Charge", "Plan"]
+__all__ = ["Charge", "Norm", "Plan"]

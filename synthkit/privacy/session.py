@@ -1,14 +1,27 @@
-"""A session: one fit, one plan, one trace. Charge before release; refuse to overspend."""
+"""A session: one fit, one plan, one trace. Charge before release; refuse to overspend.
+
+A mechanism makes three calls, in this order: it charges, it reveals, it releases. The noise of a
+release is read off the very event that was charged, so that what is paid and what is added cannot
+differ.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import dp_accounting
+import numpy as np
 from dp_accounting import DpEvent
 
 from synthkit.errors import BudgetExceeded
 from synthkit.privacy import events
 from synthkit.privacy.accounting import epsilon, is_private
+from synthkit.privacy.events import DiscreteGaussianDpEvent, ExponentialMechanismDpEvent
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Charge, Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TOLERANCE = 1 + 1e-9  # rounding of a float comparison, not a gift
 
@@ -42,6 +55,7 @@ class Session:
         self.noise = noise or NoiseSource()
         self._left = events.parts(plan.event)
         self._trace: list[Charge] = []
+        self._owed: list[Charge] = []  # charged, answer not yet released
 
     def charge(self, charge: Charge) -> None:
         """Book one mechanism, before it reads.
@@ -57,6 +71,52 @@ class Session:
             )
         self._left[name] -= 1
         self._trace.append(charge)
+        self._owed.append(charge)
+
+    def release(self, charge: Charge, exact: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The exact answer to a query, with the noise that ``charge`` paid for. Pays for one answer.
+
+        Args:
+            charge: what was charged; its ``norm_bound`` and event give the noise's scale.
+            exact: any shape; whole numbers where the event is discrete.
+
+        Raises:
+            BudgetExceeded: nothing of the kind was charged, or its answer was released before.
+        """
+        self._settle(charge)
+        match charge.event:
+            case DiscreteGaussianDpEvent(sigma=sigma):
+                return exact + self.noise.discrete_gaussian(sigma, exact.size).reshape(exact.shape)
+            case (
+                dp_accounting.GaussianDpEvent(noise_multiplier=z)
+                | dp_accounting.PoissonSampledDpEvent(event=dp_accounting.GaussianDpEvent(noise_multiplier=z))
+            ):
+                return self.noise.gaussian(exact, z * charge.norm_bound)
+            case _:
+                raise TypeError(f"{charge.mechanism}: no noise is added for a {type(charge.event).__name__}")
+
+    def choose(self, charge: Charge, scores: NDArray[np.float64]) -> int:
+        """One of several candidates by the exponential mechanism that ``charge`` paid for.
+
+        Args:
+            charge: its ``norm_bound`` says how far one unit moves any score.
+            scores: one a candidate, higher is better.
+
+        Raises:
+            BudgetExceeded: as :meth:`release`.
+        """
+        self._settle(charge)
+        if not isinstance(charge.event, ExponentialMechanismDpEvent):
+            raise TypeError(f"{charge.mechanism}: nothing is chosen for a {type(charge.event).__name__}")
+        sensitivity = charge.sensitivity(self.plan.budget.adjacency)
+        return self.noise.choice(scores * (charge.event.epsilon / (2 * sensitivity)))
+
+    def _settle(self, charge: Charge) -> None:
+        if charge not in self._owed:
+            raise BudgetExceeded(
+                f"{charge.mechanism} ({charge.what or 'no details'}) would release an answer that nothing was charged for"
+            )
+        self._owed.remove(charge)
 
     @property
     def trace(self) -> tuple[Charge, ...]:

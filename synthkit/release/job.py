@@ -66,17 +66,11 @@ class Job:
         folder, data = path.resolve().parent, document["data"]
         schema = _schema(document, folder, path)
         method = dict(document["method"])
-        budget = document["budget"]
         return cls(
             dataset=document["dataset"],
             source=_source(data, folder),
             schema=schema,
-            budget=Budget(
-                float(budget["epsilon"]),
-                float(budget["delta"]),
-                budget.get("adjacency", Adjacency.ADD_OR_REMOVE),
-                schema.unit,
-            ),
+            budget=_budget(document["budget"], schema, path),
             method=method.pop("name"),
             settings=method,
             rows=document["rows"],
@@ -97,9 +91,19 @@ def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema:
     )
 
 
+def _budget(budget: Mapping[str, Any], schema: Schema, path: Path) -> Budget:
+    adjacency = budget.get("adjacency", Adjacency.ADD_OR_REMOVE)
+    try:
+        return Budget(float(budget["epsilon"]), float(budget["delta"]), adjacency, schema.unit)
+    except JobError as problem:
+        raise JobError(f"{path}: budget: {problem}") from None
+
+
 def _source(data: Mapping[str, Any], folder: Path) -> Source:
     nulls = tuple(data.get("null_values", ()))
     if "path" in data:
+        if "://" in data["path"]:  # not shown: it may hold a password
+            raise JobError("data.path is a URL; for a database write 'sql' and 'query', else the path of a local file")
         return FileSource(folder / data["path"], nulls)
     if "sample" in data:
         return SampleSource(data["sample"])

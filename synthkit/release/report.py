@@ -107,7 +107,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     """One part's reads; neighbours that differ only in what was asked share a line."""
     lines: list[dict[str, Any]] = []
     for charge in part["charges"]:
-        same = {field: charge[field] for field in ("mechanism", "event", "norm_bound", "source")}
+        same = {field: charge[field] for field in ("mechanism", "event", "norm_bound", "norm", "source")}
         if not lines or lines[-1]["same"] != same:
             lines.append({"same": same, "count": 0, "what": [], "noise": _noise(charge["event"])})
         lines[-1]["count"] += charge["count"]

@@ -7,8 +7,10 @@ data open.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Categorical, Numeric, Schema
 from synthkit.data.tables import FrameSource, Source, check, read
-from synthkit.errors import DataError, JobError, NotReleasable, SynthkitError, UnreviewedSchema
+from synthkit.errors import DataError, JobError, LedgerError, NotReleasable, SynthkitError, UnreviewedSchema
 from synthkit.evidence import Evidence
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
@@ -140,9 +142,9 @@ def run(
     reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"release by {job.method}")
     try:
         return _run_reserved(job, priced, sessions, ledger, reservation, noise, allow_unreviewed, progress)
-    except BaseException:
+    except BaseException as problem:
         if not any(session.trace for session in sessions):
-            ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
+            _give_back(ledger, reservation, problem)
         raise
 
 
@@ -189,9 +191,9 @@ def fit(
     try:
         rows = bound_contributions(read(source, schema, dataset=dataset), noise)
         model = method(name, settings).fit(rows, session, progress=progress)
-    except BaseException:
+    except BaseException as problem:
         if not session.trace:
-            ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
+            _give_back(ledger, reservation, problem)
         raise
     ledger.commit(reservation, session.event)
     return model
@@ -199,12 +201,20 @@ def fit(
 
 def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
     _refuse_price(job, priced, allow_unreviewed)
-    if job.output.exists():
+    if os.path.lexists(job.output):
         raise JobError(f"{job.output} exists; name another output, or move it away (a release is never overwritten)")
-    if job.internal and _beside(job.output, "internal").exists():
+    if job.internal and os.path.lexists(_beside(job.output, "internal")):
         raise JobError(f"{_beside(job.output, 'internal')} exists; move it away")
     if not job.output.parent.is_dir():
         raise JobError(f"{job.output.parent}: no such folder; create it, the release is written into it")
+    # A name that the system refuses, a folder that is read-only: found out before anything is paid for.
+    trial = job.output.with_name(f".{job.output.name}.partial-{secrets.token_hex(8)}")
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except (OSError, ValueError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "the name holds a character that no file may have"
+        raise JobError(f"{job.output}: cannot be written: {why}; name another output, or make room for it") from None
 
 
 def _refuse_price(job: Job, priced: Price, allow_unreviewed: bool) -> None:
@@ -234,9 +244,9 @@ def _run_reserved(
     training, held = split(everything, job.holdout, noise) if priced.holdout else (everything, None)
     recipe = method(job.method, job.settings)
     model = recipe.fit(training, sessions[0], progress=_within(progress, 0.02, 0.75))
-    synthetic = model.sample(job.rows, seed=noise.public_seed())
     kept = _keep(model, job.output)
     try:
+        synthetic = model.sample(job.rows, seed=noise.public_seed())
         evidence: tuple[Evidence, ...] = ()
         if held is not None:
             evidence = holdout_report.assess(held, sessions[1], synthetic, progress=_within(progress, 0.75, 0.95))
@@ -247,8 +257,8 @@ def _run_reserved(
         manifest = bundle.write(
             job.output, facts, synthetic.frame, figures=_figures(model, synthetic), model=kept if job.model else None
         )
-    except Exception as problem:
-        raise _with_note(problem, kept) from problem.__cause__
+    except (Exception, KeyboardInterrupt) as problem:
+        raise _with_note(problem, kept, job.rows) from problem.__cause__
     shutil.rmtree(kept)
     progress(1.0, "done")
     spent = accounting.epsilon(_ran(priced, sessions), job.budget.delta, job.budget.adjacency)
@@ -341,17 +351,40 @@ def labels(name: str, schema: Schema) -> list[str]:
 
 def _keep(model: Model, output: Path) -> Path:
     """The fitted model on disk before anything else can fail: its budget is spent."""
-    folder = _beside(output, f"model-{secrets.token_hex(4)}")
-    model.save(folder)
-    return folder
+    name = f"model-{secrets.token_hex(4)}"
+    beside, elsewhere = _beside(output, name), Path(tempfile.gettempdir()) / f"synthkit.{name}"
+    trouble: str | None = None
+    for folder in (beside, elsewhere):  # a full disk may not be the only one
+        try:
+            model.save(folder)
+            return folder
+        except BaseException as problem:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(problem, OSError):
+                raise
+            trouble = trouble or problem.strerror
+    raise DataError(
+        f"{beside}: the fitted model cannot be written ({trouble}), neither there nor in {elsewhere.parent}. It is lost, "
+        "and its price stays booked; make room before the next release"
+    )
 
 
-def _with_note(problem: Exception, kept: Path) -> Exception:
+def _give_back(ledger: Ledger, reservation: str, problem: BaseException) -> None:
+    """Cancel, since no mechanism ran; where the ledger fails too, ``problem`` remains what is told first."""
+    try:
+        ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
+    except LedgerError as trouble:
+        problem.add_note(f"No row was used, yet reservation {reservation} stays booked: {trouble}")
+
+
+def _with_note(problem: BaseException, kept: Path, rows: int) -> BaseException:
     note = f"the fit was paid for and is kept in {kept}; 'synthkit sample {kept}' draws from it at no cost"
     if isinstance(problem, SynthkitError):
         return type(problem)(f"{problem}. But {note}")
     if isinstance(problem, OSError):
         return DataError(f"writing the release failed ({problem.strerror}); {note}")
+    if isinstance(problem, MemoryError):
+        return JobError(f"not enough memory for {rows} synthetic rows and their report: ask for fewer. But {note}")
     problem.add_note(note)
     return problem
 

@@ -78,11 +78,11 @@ def noisy_marginals(
         queries: columns of each marginal.
         sigma: noise of every cell, in rows.
     """
-    for query in queries:
-        _charge(session, sigma, "noisy marginal", " x ".join(query))
+    charges = [_charge(session, sigma, "noisy marginal", " x ".join(query)) for query in queries]
     codes, schema = discretize(reveal(data), data.schema), data.schema
     return [
-        NoisyMarginal(query, _noisy(exact_marginal(codes, schema, query), session, sigma), sigma) for query in queries
+        NoisyMarginal(query, _release(session, charge, exact_marginal(codes, schema, query)), sigma)
+        for query, charge in zip(queries, charges, strict=True)
     ]
 
 
@@ -104,10 +104,10 @@ def noisy_histogram(
         sigma: noise of every cell, in rows.
         what: what the cells are, in public words.
     """
-    _charge(session, sigma, "noisy histogram", what)
+    charge = _charge(session, sigma, "noisy histogram", what)
     codes = discretize(reveal(data), data.schema)
     placed = cell_of(codes) if len(codes) else np.zeros(0, dtype=np.int64)
-    return _noisy(np.bincount(placed, minlength=cells)[:cells].astype(np.float64), session, sigma)
+    return _release(session, charge, np.bincount(placed, minlength=cells)[:cells].astype(np.float64))
 
 
 def exact_marginal(codes: NDArray[np.integer], schema: Schema, columns: tuple[str, ...]) -> NDArray[np.float64]:
@@ -118,15 +118,15 @@ def exact_marginal(codes: NDArray[np.integer], schema: Schema, columns: tuple[st
     return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
 
 
-def _charge(session: Session, sigma: float, mechanism: str, what: str) -> None:
+def _charge(session: Session, sigma: float, mechanism: str, what: str) -> Charge:
     budget = session.plan.budget
-    session.charge(Charge(counts_event(sigma, budget), mechanism, counts_radius(budget), _SOURCE, what))
+    charge = Charge(counts_event(sigma, budget), mechanism, counts_radius(budget), _SOURCE, what)
+    session.charge(charge)
+    return charge
 
 
-def _noisy(counts: NDArray[np.float64], session: Session, sigma: float) -> NDArray[np.float64]:
-    if session.plan.budget.unit.max_rows == 1:
-        return counts + session.noise.discrete_gaussian(sigma, counts.size).reshape(counts.shape)
-    return session.noise.gaussian(counts, sigma, grid=1.0)
+def _release(session: Session, charge: Charge, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.rint(session.release(charge, counts))
 
 
 __all__ = ["NoisyMarginal", "counts_event", "counts_radius", "exact_marginal", "noisy_histogram", "noisy_marginals"]

@@ -74,7 +74,7 @@ def noisy_distance(
             for query, reference in zip(queries, references, strict=True)
         ]
     )
-    return float(session.noise.gaussian(np.array([exact]), sigma)[0])
+    return float(session.release(charge, np.array([exact]))[0])
 
 
 __all__ = ["distance_event", "noisy_distance"]

@@ -129,7 +129,8 @@ class NoisyGradients:
     def step(self) -> list[Tensor]:
         """One noisy mean gradient, a tensor a trainable parameter. Leaves ``.grad`` untouched."""
         event = step_event(self._multiplier, self._rate)
-        self._session.charge(Charge(event, "DP-SGD step", self._norm, _SOURCE, "gradient of the discriminator"))
+        charge = Charge(event, "DP-SGD step", self._norm, _SOURCE, "gradient of the discriminator")
+        self._session.charge(charge)
         self._open()
         self._twin.load_state_dict(self._network.state_dict())
         # SAMPLE
@@ -139,8 +140,7 @@ class NoisyGradients:
             # CLIP
             total += self._clipped_sum(torch.from_numpy(rows).to(self._device), torch.from_numpy(owners))
         # NOISE, DIVIDE
-        noisy = self._session.noise.gaussian(total, self._multiplier * self._norm) / self._divisor
-        return self._shaped(noisy)
+        return self._shaped(self._session.release(charge, total) / self._divisor)
 
     def _open(self) -> None:
         if self._codes is not None:

@@ -68,14 +68,15 @@ def noisy_sum(
     """
     budget = session.plan.budget
     radius = norm_bound * budget.unit.max_rows
-    session.charge(Charge(sum_event(sigma, norm_bound, budget), "noisy sum", radius, _SOURCE, what))
+    charge = Charge(sum_event(sigma, norm_bound, budget), "noisy sum", radius, _SOURCE, what)
+    session.charge(charge)
     table = reveal(data)
     total = np.zeros(width, dtype=np.int64)
     for start in range(0, table.rows, _CHUNK):
         chunk = table.take(np.arange(start, min(start + _CHUNK, table.rows)))
         vectors = _clip(vector_of(chunk).reshape(chunk.rows, width), norm_bound)  # (b, width)
         total += np.trunc(vectors / norm_bound * _STEPS).astype(np.int64).sum(axis=0)
-    return session.noise.gaussian(total / _STEPS * norm_bound, sigma)
+    return session.release(charge, total / _STEPS * norm_bound)
 
 
 @dataclass(frozen=True)

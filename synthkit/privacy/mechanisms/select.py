@@ -19,7 +19,6 @@ from synthkit.data.encoding import Table, discretize
 from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Numeric
 from synthkit.errors import MethodError
-from synthkit.privacy.budget import Adjacency
 from synthkit.privacy.events import ExponentialMechanismDpEvent
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
@@ -53,10 +52,11 @@ def select(
     """
     budget = session.plan.budget
     radius = row_bound * budget.unit.max_rows
-    session.charge(Charge(ExponentialMechanismDpEvent(epsilon), "exponential mechanism", radius, _SOURCE, what))
-    sensitivity = radius * (2 if budget.adjacency is Adjacency.REPLACE_ONE else 1)
+    event = ExponentialMechanismDpEvent(epsilon)
+    charge = Charge(event, "exponential mechanism", radius, _SOURCE, what, norm="Linf")
+    session.charge(charge)
     scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-np.inf)
-    return session.noise.choice(np.maximum(scores, -1e300) * (epsilon / (2 * sensitivity)))
+    return session.choose(charge, np.maximum(scores, -1e300))
 
 
 def noisy_quantiles(
