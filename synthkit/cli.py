@@ -461,7 +461,12 @@ def ledger_cap(dataset: str, epsilon: float, delta: float, ledger_location: str 
 
 
 def _show(facts: dict[str, Any], text: str, as_json: bool) -> None:
-    click.echo(json.dumps(facts, indent=2) if as_json else text)
+    try:
+        click.echo(json.dumps(facts, indent=2) if as_json else text)
+    except BrokenPipeError:  # the reader has seen enough
+        raise
+    except OSError as problem:
+        raise JobError(f"done, yet standard output cannot be written: {problem.strerror}") from None
 
 
 def _show_price(priced: Price, as_json: bool) -> None:

@@ -62,7 +62,8 @@ def charged(
             holdout, session, asked, references, sigma, f"mean distance of {len(asked)} {order}-way marginals"
         )
         floor, spread = _floor(synthetic, schema, asked, references, rows)
-        distance, error = total / rows, _Z95 * math.hypot(sigma / rows, spread)
+        distance = total / rows
+        error = _Z95 * math.hypot(sigma / rows, distance * sigma / rows, spread)
         found.append(
             Evidence(
                 f"fidelity.tvd_{order}way",

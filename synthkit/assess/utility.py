@@ -322,10 +322,11 @@ def _score_edges(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _auc(table: NDArray[np.float64]) -> float:
     """Area under the ROC curve of a score histogram (2, bins): negatives, positives; ties count half."""
-    negative, positive = np.maximum(table, 0.0)
+    negative, positive = table
     below = np.cumsum(negative) - negative / 2
-    pairs = negative.sum() * positive.sum()
-    return float((positive * below).sum() / pairs) if pairs > 0 else 0.5
+    if negative.sum() <= 0 or positive.sum() <= 0:
+        return 0.5
+    return _unit((positive * below).sum() / (negative.sum() * positive.sum()))
 
 
 def _accuracy(table: NDArray[np.float64], first_positive: int) -> float:
@@ -339,7 +340,10 @@ def _simulated(counts: NDArray[np.float64], sigma: float, statistic: Any) -> tup
     rng = np.random.default_rng(0)
     value = float(statistic(counts))
     rates = np.maximum(counts, 0.0)
-    drawn = [float(statistic(rng.poisson(rates) + rng.normal(0.0, sigma, counts.shape))) for _ in range(_DRAWS)]
+    drawn = [
+        float(statistic(counts + rng.poisson(rates) - rates + rng.normal(0.0, sigma, counts.shape)))
+        for _ in range(_DRAWS)
+    ]
     centre = float(np.median(drawn))
     low, high = np.quantile(drawn, [0.025, 0.975]) - centre + value
     return value, (_unit(low), _unit(high))

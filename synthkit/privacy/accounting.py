@@ -1,7 +1,8 @@
 """From events to (epsilon, delta), and from a budget to the noise that spends it.
 
 Privacy loss distributions (PLD) of dp-accounting carry every event that has one; Renyi DP (RDP)
-is used for the whole composition where one event has none. Opacus's Gaussian-DP accountant is
+is used for the whole composition where one event has none, where it is the tighter of the two (many
+choices by the exponential mechanism), or where a PLD would take hours. Opacus's Gaussian-DP accountant is
 not used: it understates epsilon (see docs/known-vulnerabilities.md).
 """
 
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 INTERVAL = 1e-4
 _COARSE = 1e-2
 _MEANINGLESS = 1e3  # losses beyond are too large to discretize, and RDP's coarse figure will do
+_FOLDS = 10**5  # more repetitions of anything but plain Gaussian noise take a PLD hours
+_PARTS = 1_000  # so do more different parts
+_LOUD = 10.0  # and sampled noise so small that one joining unit loses more than this
+_SMALLEST = 1e-10  # below this delta, rounding in the Fourier transforms of a composition shows
+_ROUNDING = 1e-12  # bound on that rounding: the figure is read off at a delta smaller by so much
 _NARROW, _WIDE = 0.05, 2e4  # discrete Gaussian noise outside has too sparse or too many losses to tabulate
 # High orders are what a small epsilon needs: at order a, no figure lies below log(1 / delta) / a.
 _ORDERS = np.array([*rdp.DEFAULT_RDP_ORDERS, *(2.0**k for k in range(11, 15))], dtype=np.float64)
@@ -62,15 +68,13 @@ def epsilon(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
         ValueError: an event that has no price under this adjacency.
     """
     if is_private(event):
-        return _epsilon(key(event), delta, adjacency)
+        return _priced(key(event), delta, adjacency)[0]
     return math.inf
 
 
-def accountant(event: DpEvent, adjacency: Adjacency) -> str:
-    """Which accountant prices ``event``: ``"PLD"``, ``"RDP"``, or ``"none"`` (no guarantee)."""
-    if not is_private(event):
-        return "none"
-    return "PLD" if _size(event) <= _MEANINGLESS else "RDP"
+def accountant(event: DpEvent, delta: float, adjacency: Adjacency) -> str:
+    """Which accountant gave the figure of :func:`epsilon`: ``"PLD"``, ``"RDP"``, or ``"none"``."""
+    return _priced(key(event), delta, adjacency)[1] if is_private(event) else "none"
 
 
 def is_private(event: DpEvent) -> bool:
@@ -99,7 +103,8 @@ def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: floa
         low, high: where the scale is looked for; at ``low`` no more noise is taken away.
 
     Returns:
-        a scale whose epsilon lies in (0.99, 1] times ``budget.epsilon``.
+        a scale whose epsilon lies in (0.99, 1] times ``budget.epsilon``. (Lower only for budgets near 50
+        and above, where the accountants change over and the figure jumps.)
 
     Raises:
         JobError: no scale in the range reaches the budget.
@@ -131,17 +136,24 @@ def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: floa
 
 
 @lru_cache(maxsize=4096)
-def _epsilon(event_key: str, delta: float, adjacency: Adjacency) -> float:
+def _priced(event_key: str, delta: float, adjacency: Adjacency) -> tuple[float, str]:
     import json
 
     event = from_json(json.loads(event_key))
-    if _size(event) > _MEANINGLESS:
-        return max(0.0, float(rdp.compute_epsilon(_ORDERS, _rdp(event, adjacency), delta)[0]))
+    by_pld = by_rdp = math.inf
+    if has_pld := _size(event) <= _MEANINGLESS and delta >= _SMALLEST:
+        by_pld = _by_pld(event, delta - _ROUNDING, adjacency)
+    if not has_pld or "exponential-mechanism" in event_key:
+        by_rdp = float(rdp.compute_epsilon(_ORDERS, _rdp(event, adjacency), delta)[0])
+    return (max(0.0, by_pld), "PLD") if by_pld <= by_rdp else (max(0.0, by_rdp), "RDP")
+
+
+def _by_pld(event: DpEvent, delta: float, adjacency: Adjacency) -> float:
     interval, found = _COARSE, float(_pld(event, adjacency, _COARSE).get_epsilon_for_delta(delta))
     # Many steps of tiny loss look far worse on a coarse grid: go on until the grid fits the figure.
     while found <= _MEANINGLESS and (finer := INTERVAL * 2.0 ** math.ceil(math.log2(max(1.0, found)))) < interval:
         interval, found = finer, float(_pld(event, adjacency, finer).get_epsilon_for_delta(delta))
-    return max(0.0, found)
+    return found
 
 
 def _size(event: DpEvent) -> float:
@@ -152,20 +164,26 @@ def _size(event: DpEvent) -> float:
     """
     match event:
         case dp_accounting.ComposedDpEvent():
-            return sum(_size(part) for part in event.events)
+            return sum(_size(part) for part in event.events) if len(event.events) <= _PARTS else math.inf
+        case dp_accounting.SelfComposedDpEvent(event=dp_accounting.NoOpDpEvent()):
+            return 0.0
+        case dp_accounting.SelfComposedDpEvent(event=part, count=count) if count > _FOLDS and not isinstance(
+            part, dp_accounting.GaussianDpEvent
+        ):
+            return math.inf
         case ParallelDpEvent():
             return max(_size(part) for part in event.events)
         case dp_accounting.SelfComposedDpEvent():
             return event.count * _size(event.event)
         case dp_accounting.PoissonSampledDpEvent(sampling_probability=q):
             whole = _size(event.event)
-            return min(whole, q**2 * math.expm1(min(2 * whole, 600.0))) if whole <= _MEANINGLESS else whole
+            return min(whole, q**2 * math.expm1(2 * whole)) if whole <= _LOUD else math.inf
         case dp_accounting.GaussianDpEvent(noise_multiplier=z):
             return 0.5 / z**2
         case dp_accounting.LaplaceDpEvent(noise_multiplier=z):
             return min(1 / z, 0.5 / z**2) if 1 / z <= _MEANINGLESS / 4 else math.inf
         case DiscreteGaussianDpEvent(sigma=sigma, cells=cells):
-            return 0.5 * cells / sigma**2 if _NARROW <= sigma <= _WIDE else math.inf
+            return 0.5 * cells / sigma**2 if _NARROW <= sigma <= _WIDE and cells <= _FOLDS else math.inf
         case ExponentialMechanismDpEvent(epsilon=eps):
             return min(eps, eps**2 / 8) if eps <= _MEANINGLESS / 4 else math.inf
         case dp_accounting.dp_event.ZCDpEvent():
@@ -176,7 +194,7 @@ def _size(event: DpEvent) -> float:
 
 def _pld(event: DpEvent, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:
     match event:
-        case dp_accounting.NoOpDpEvent():
+        case dp_accounting.NoOpDpEvent() | dp_accounting.SelfComposedDpEvent(event=dp_accounting.NoOpDpEvent()):
             return pld.identity(interval)
         case dp_accounting.ComposedDpEvent():
             total = pld.identity(interval)

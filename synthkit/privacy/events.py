@@ -164,7 +164,7 @@ def _plain(field: str, value: Any) -> Any:
         return to_json(value)
     if isinstance(value, (list, tuple)):
         return [_plain(field, item) for item in value]
-    return value if field in _WHOLE else float(value)  # 50 and 50.0 are the same noise
+    return int(value) if field in _WHOLE else float(value)  # 50 and 50.0 are the same noise
 
 
 def _parsed(field: str, value: Any, depth: int) -> Any:

@@ -27,6 +27,17 @@ _MOST = 2.0**52  # a released value is at most so many grid steps: float64 has n
 _LARGEST = 2**56  # numerator of a discrete Laplace scale: its draws must fit into 64 bits
 
 
+_forks = 0  # forks between this process and the first; a child may get its parent's number in a new namespace
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class NoiseSource:
     """A stream of cryptographic random numbers.
 
@@ -49,7 +60,7 @@ class NoiseSource:
 
     def words(self, size: int) -> NDArray[np.uint64]:
         """Uniform 64-bit words, shape (size,)."""
-        if not self.seeded and self._process != os.getpid():
+        if not self.seeded and self._process != (os.getpid(), _forks):
             self._restart(os.urandom(32))  # after a fork, parent and child would draw the same noise
         return np.frombuffer(self._stream.update(bytes(8 * size)), dtype=np.uint64)
 
@@ -86,7 +97,9 @@ class NoiseSource:
             grid: spacing of the outputs; default: a power of two near ``scale`` times 2^-20.
         """
         grid = grid or 2.0 ** math.floor(math.log2(scale)) * GRID
-        bounded = np.clip(np.asarray(values, dtype=np.float64), -_MOST * grid, _MOST * grid)
+        # Mechanisms hand in finite values; were one not to, NaN would show through any noise.
+        finite = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
+        bounded = np.clip(finite, -_MOST * grid, _MOST * grid)
         noisy = bounded + scale * self.normal(np.size(values)).reshape(np.shape(values))
         rounded: NDArray[np.float64] = np.rint(noisy / grid) * grid
         return rounded
@@ -142,7 +155,7 @@ class NoiseSource:
         return int(order[np.searchsorted(reached, self.uniform(1)[0] * reached[-1], side="left")])
 
     def _restart(self, key: bytes) -> None:
-        self._process = os.getpid()
+        self._process = (os.getpid(), _forks)
         self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
     def _below(self, bound: int, size: int) -> NDArray[np.int64]:

@@ -410,7 +410,7 @@ def _total(parts: Sequence[Mapping[str, Any]], budget: Budget) -> tuple[float, s
     weights = tuple(float(part["weight"]) for part in parts)
     event = each[0] if len(each) == 1 else events.ParallelDpEvent(weights, each)
     epsilon = accounting.epsilon(event, budget.delta, budget.adjacency)
-    return epsilon, accounting.accountant(event, budget.adjacency)
+    return epsilon, accounting.accountant(event, budget.delta, budget.adjacency)
 
 
 def _evidence(figure: Evidence) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def noisy_distance(
     """
     if not all((reference >= 0).all() and abs(reference.sum() - 1) < 1e-6 for reference in references):
         raise MethodError("noisy_distance needs references that are distributions: 0 or more, summing to 1")
+    sizes = data.schema.domain
+    for query, reference in zip(queries, references, strict=True):
+        if reference.shape != tuple(sizes[name] for name in query):
+            raise MethodError("noisy_distance needs references that are shaped as their columns' domains")
     budget = session.plan.budget
     charge = Charge(distance_event(sigma, budget), "noisy mean distance", float(budget.unit.max_rows), _SOURCE, what)
     session.charge(charge)

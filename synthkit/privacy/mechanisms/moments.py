@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SOURCE = "Gaussian mechanism, Dwork and Roth 2014, appendix A; noise rounded to a grid"
 _CHUNK = 100_000  # rows at a time
+_LARGEST = 1e150  # larger entries count as infinite: their squares would be
 _STEPS = 2.0**32  # exact sums: of up to 2^31 rows in 64 bits
 
 
@@ -74,7 +75,9 @@ def noisy_sum(
     total = np.zeros(width, dtype=np.int64)
     for start in range(0, table.rows, _CHUNK):
         chunk = table.take(np.arange(start, min(start + _CHUNK, table.rows)))
-        vectors = _clip(vector_of(chunk).reshape(chunk.rows, width), norm_bound)  # (b, width)
+        vectors = _clip(
+            np.asarray(vector_of(chunk), dtype=np.float64).reshape(chunk.rows, width), norm_bound
+        )  # (b, width)
         total += np.trunc(vectors / norm_bound * _STEPS).astype(np.int64).sum(axis=0)
     return session.release(charge, total / _STEPS * norm_bound)
 
@@ -122,12 +125,10 @@ def noisy_moments(data: Private[Table], session: Session, columns: Sequence[str]
 
 
 def _clip(vectors: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
-    finite = np.isfinite(vectors).all(axis=1, keepdims=True)
-    vectors = np.where(finite, vectors, 0.0)
+    usable = (np.abs(vectors) <= _LARGEST).all(axis=1, keepdims=True)  # NaN is not
+    vectors = np.where(usable, vectors, 0.0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)  # (n, 1)
-    safe = np.isfinite(norms)
-    scale = np.minimum(1.0, bound / np.maximum(np.where(safe, norms, 1.0), 1e-300))
-    clipped: NDArray[np.float64] = np.where(safe, vectors, 0.0) * scale
+    clipped: NDArray[np.float64] = vectors * np.minimum(1.0, bound / np.maximum(norms, 1e-300))
     return clipped
 
 
