@@ -8,6 +8,8 @@ import pandas as pd
 from synthkit.data.encoding import Table, from_frame
 from synthkit.data.private import Private
 from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Datetime, Identifier, Integer, Schema, Unit
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.rows import bound_contributions
 
 COLUMNS: dict[str, Column] = {
     "age": Integer(min=0, max=99, bins=5, unknown="clamp", nullable=True),
@@ -49,5 +51,6 @@ def frame(rows: int = 400, *, seed: int = 0, people: int | None = None) -> pd.Da
 
 
 def private(data: pd.DataFrame, public: Schema) -> Private[Table]:
-    """Locked rows."""
-    return Private(from_frame(data, public), dataset="people", schema=public)
+    """Locked rows, every unit's number of them bounded."""
+    box = Private(from_frame(data, public), dataset="people", schema=public)
+    return bound_contributions(box, NoiseSource(test_seed=0))

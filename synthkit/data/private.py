@@ -23,14 +23,17 @@ class Private(Generic[T]):
     Attributes:
         dataset: the steward's name for the dataset, as the ledger knows it; never a content hash.
         schema: what is public by declaration.
+        bounded: every unit has at most ``schema.unit.max_rows`` rows here. True where a row is a unit;
+            else ``privacy.rows.bound_contributions`` says so, and no mechanism reads before.
     """
 
-    __slots__ = ("__value", "dataset", "schema")
+    __slots__ = ("__value", "bounded", "dataset", "schema")
 
-    def __init__(self, value: T, *, dataset: str, schema: Schema) -> None:
+    def __init__(self, value: T, *, dataset: str, schema: Schema, bounded: bool = False) -> None:
         self.__value = value
         self.dataset = dataset
         self.schema = schema
+        self.bounded = bounded or schema.unit.column is None
 
     def __repr__(self) -> str:
         return f"Private(dataset={self.dataset!r}, schema={self.schema.name!r}, columns={len(self.schema.columns)})"

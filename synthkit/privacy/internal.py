@@ -37,6 +37,7 @@ def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
 
 def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
     """The real rows themselves, charged as what they are: epsilon is infinite from here on."""
+    session.check(data)
     event = dp_accounting.NonPrivateDpEvent()
     session.charge(Charge(event, "no protection", float("inf"), "none: the rows themselves", "all rows"))
     return to_frame(reveal(data), data.schema)

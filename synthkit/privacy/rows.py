@@ -34,7 +34,7 @@ def bound_contributions(data: Private[Table], noise: NoiseSource) -> Private[Tab
     rank = np.arange(table.rows) - np.repeat(starts, np.diff(np.r_[starts, table.rows]))
     kept = np.zeros(table.rows, dtype=bool)
     kept[order[rank < schema.unit.max_rows]] = True
-    return Private(table.take(kept), dataset=data.dataset, schema=schema)
+    return Private(table.take(kept), dataset=data.dataset, schema=schema, bounded=True)
 
 
 def split(data: Private[Table], holdout: float, noise: NoiseSource) -> tuple[Private[Table], Private[Table]]:
@@ -60,8 +60,13 @@ def split(data: Private[Table], holdout: float, noise: NoiseSource) -> tuple[Pri
         held = _keyed_coins(table.units, holdout, noise)
     rows = round(schema.rows * holdout)
     return (
-        Private(table.take(~held), dataset=data.dataset, schema=schema.with_rows(schema.rows - rows)),
-        Private(table.take(held), dataset=data.dataset, schema=schema.with_rows(rows)),
+        Private(
+            table.take(~held),
+            dataset=data.dataset,
+            schema=schema.with_rows(schema.rows - rows),
+            bounded=data.bounded,
+        ),
+        Private(table.take(held), dataset=data.dataset, schema=schema.with_rows(rows), bounded=data.bounded),
     )
 
 

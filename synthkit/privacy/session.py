@@ -7,13 +7,14 @@ differ.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dp_accounting
 import numpy as np
 from dp_accounting import DpEvent
 
-from synthkit.errors import BudgetExceeded
+from synthkit.data.private import Private
+from synthkit.errors import BudgetExceeded, MethodError
 from synthkit.privacy import events
 from synthkit.privacy.accounting import epsilon, is_private
 from synthkit.privacy.events import DiscreteGaussianDpEvent, ExponentialMechanismDpEvent
@@ -56,6 +57,18 @@ class Session:
         self._left = events.parts(plan.event)
         self._trace: list[Charge] = []
         self._owed: list[Charge] = []  # charged, answer not yet released
+
+    def check(self, data: Private[Any]) -> None:
+        """Refuse rows that the plan's price is not about. Looks at what is public alone.
+
+        Raises:
+            MethodError: the rows' unit of privacy is not the budget's, or its contributions are not
+                bounded yet.
+        """
+        if data.schema.unit != self.plan.budget.unit:
+            raise MethodError(f"the plan protects one {self.plan.budget.unit}, the rows' unit is {data.schema.unit}")
+        if not data.bounded:
+            raise MethodError(f"a unit may have any number of rows in {data!r}; bound_contributions() them first")
 
     def charge(self, charge: Charge) -> None:
         """Book one mechanism, before it reads.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -15,7 +15,7 @@ import pandas as pd
 
 from synthkit.data.encoding import Table, discretize, from_frame, to_frame, undiscretize
 from synthkit.data.private import Private
-from synthkit.data.schema import Identifier, Numeric, Schema
+from synthkit.data.schema import Categorical, Column, Continuous, Datetime, Identifier, Integer, Numeric, Schema
 from synthkit.documents import write_atomically
 from synthkit.errors import DataError, InputError, JobError, MethodError
 from synthkit.privacy.budget import Budget
@@ -136,15 +136,20 @@ def settings_of(fitted: Method) -> dict[str, Any]:
 
 
 def check_settings(owner: object, **bounds: tuple[float, float]) -> None:
-    """Refuse settings that are not numbers within their bounds.
+    """Refuse settings that are not numbers within their bounds; whole where the bounds are.
 
     Raises:
         MethodError: names the setting, its bounds and its value.
     """
     for name, (low, high) in bounds.items():
         value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise MethodError(f"{type(owner).__name__}: {name} is {value!r}; it must be from {low:g} to {high:g}")
+        whole = isinstance(low, int) and isinstance(high, int)
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            raise MethodError(
+                f"{type(owner).__name__}: {name} is {value!r}; it must be {kind} from {low:g} to {high:g}"
+            )
 
 
 def load(folder: str | Path) -> Model:
@@ -251,7 +256,10 @@ def sample_where(draw: Callable[[int], NDArray[np.integer]], n: int, wanted: Map
 
 
 def _only(name: str, schema: Schema) -> Schema:
-    return Schema(name=schema.name, columns={name: schema.columns[name]}, rows=schema.rows)
+    """The column alone, strict: a condition that would be clamped or mapped is a mistake."""
+    column = schema.columns[name]
+    strict = replace(column, unknown="error") if isinstance(column, (Categorical, Numeric)) else column
+    return Schema(name=schema.name, columns={name: strict}, rows=schema.rows)
 
 
 def _single(name: str, value: Any, schema: Schema) -> Table:
@@ -259,8 +267,16 @@ def _single(name: str, value: Any, schema: Schema) -> Table:
         raise JobError(f"--where {name}: identifiers are not modelled")
     try:
         return from_frame(pd.DataFrame({name: pd.Series([value], dtype=object)}), _only(name, schema), source="--where")
-    except DataError as problem:
-        raise JobError(str(problem)) from None
+    except DataError:
+        domain = _domain(schema.columns[name])
+        raise JobError(f"--where {name}={value}: not in the column's domain, which is {domain}") from None
+
+
+def _domain(column: Column) -> str:
+    if isinstance(column, Categorical):
+        listed = ", ".join(map(str, column.categories[:20]))
+        return listed + (f" and {len(column.categories) - 20} more" if len(column.categories) > 20 else "")
+    return f"{column.min} to {column.max}" if isinstance(column, Integer | Continuous | Datetime) else "true and false"
 
 
 def _line_value(name: str, value: Any, schema: Schema) -> float:

@@ -342,9 +342,6 @@ def test_intervals_hold_where_noise_is_small(monkeypatch: pytest.MonkeyPatch) ->
     assert len(hits) == 3 and min(hits.values()) >= AT_LEAST, hits
 
 
-@pytest.mark.xfail(
-    strict=True, reason="negative bins are cut off, which pulls AUC to one half and the interval with it"
-)
 def test_intervals_hold_where_noise_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise of 20 rows a bin is what the report has at epsilon 1 under replace-one, at 0.5 under add-or-remove."""
     hits = covered(20.0, monkeypatch)

@@ -13,8 +13,13 @@ from scipy import stats
 from synthkit.data.encoding import Table, from_frame
 from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Schema, Unit
+from synthkit.errors import MethodError
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.mechanisms.counts import counts_event, noisy_marginals
 from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.plan import Plan
 from synthkit.privacy.rows import bound_contributions, split
+from synthkit.privacy.session import Session
 from tests.tables import frame, private, schema
 
 FALSE_ALARM = 1e-6
@@ -250,3 +255,24 @@ def test_values_do_not_choose_the_part() -> None:
             positions(split(box(units, seed=seed, public=public, rows=100), 0.4, known(8))[1]) for seed in (1, 2)
         )
         assert one == two
+
+
+def test_nothing_reads_rows_whose_units_are_not_bounded() -> None:
+    """Priced for three rows a person, a table with a hundred would be: no mechanism opens it."""
+    box = Private(table(np.zeros(100, dtype=np.int64)), dataset="people", schema=PUBLIC)
+    budget = Budget(1.0, 1e-5, unit=PUBLIC.unit)
+    query = [next(iter(PUBLIC.modelled))]
+    session = Session(Plan(budget, counts_event(50.0, budget)))
+    with pytest.raises(MethodError, match="bound_contributions"):
+        noisy_marginals(box, session, [tuple(query)], 50.0)
+    assert session.trace == ()
+    noisy_marginals(bound_contributions(box, NoiseSource(test_seed=0)), session, [tuple(query)], 50.0)
+
+
+def test_nothing_reads_rows_of_another_unit_than_the_budgets() -> None:
+    budget = Budget(1.0, 1e-5)
+    session = Session(Plan(budget, counts_event(50.0, budget)))
+    box = bound_contributions(Private(table(np.zeros(9, dtype=np.int64)), dataset="p", schema=PUBLIC), NoiseSource())
+    with pytest.raises(MethodError, match="protects one row"):
+        noisy_marginals(box, session, [(next(iter(PUBLIC.modelled)),)], 50.0)
+    assert session.trace == ()

@@ -78,6 +78,7 @@ def noisy_marginals(
         queries: columns of each marginal.
         sigma: noise of every cell, in rows.
     """
+    session.check(data)
     charges = [_charge(session, sigma, "noisy marginal", " x ".join(query)) for query in queries]
     codes, schema = discretize(reveal(data), data.schema), data.schema
     return [
@@ -104,6 +105,7 @@ def noisy_histogram(
         sigma: noise of every cell, in rows.
         what: what the cells are, in public words.
     """
+    session.check(data)
     charge = _charge(session, sigma, "noisy histogram", what)
     codes = discretize(reveal(data), data.schema)
     placed = cell_of(codes) if len(codes) else np.zeros(0, dtype=np.int64)

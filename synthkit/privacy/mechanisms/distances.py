@@ -5,8 +5,10 @@ and s_q a public distribution. One row more or less moves f by at most 1.
 
 Argument. n * TVD = 1/2 sum_c |h_c - n s_c|. A row in cell j adds 1 - s_j to the difference in j
 and -s_c elsewhere: at most 1/2 ((1 - s_j) + sum_{c != j} s_c) = 1 - s_j <= 1 by the triangle
-inequality. A mean of such terms moves by at most 1. A unit of k rows: at most k; replacing a unit
-is a removal and an addition: at most 2 k. So f + N(0, sigma^2) is ``GaussianDpEvent(sigma / k)``.
+inequality. A mean of such terms moves by at most 1. A unit of k rows: at most k. Replacing k rows by k
+others leaves n s alone and moves at most k out of cells and k into cells: 1/2 (k + k) = k. Replacing
+them by fewer is replacing some and removing others: at most k again. So f + N(0, sigma^2) is
+``GaussianDpEvent(sigma / r)``, radius r = k under add-or-remove, k / 2 under replace-one.
 Divided by a noisy row count, it is an honest mean distance, nearly free: its noise is sigma / n.
 """
 
@@ -22,7 +24,7 @@ from dp_accounting import DpEvent
 from synthkit.data.encoding import Table, discretize
 from synthkit.data.private import Private, reveal
 from synthkit.errors import MethodError
-from synthkit.privacy.budget import Budget
+from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.mechanisms.counts import exact_marginal
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
@@ -35,7 +37,12 @@ _SOURCE = "Gaussian mechanism; sensitivity proved in synthkit/privacy/mechanisms
 
 def distance_event(sigma: float, budget: Budget) -> DpEvent:
     """The cost of one noisy mean distance."""
-    return dp_accounting.GaussianDpEvent(sigma / budget.unit.max_rows)
+    return dp_accounting.GaussianDpEvent(sigma / distance_radius(budget))
+
+
+def distance_radius(budget: Budget) -> float:
+    """Half of how far exchanging a unit moves it; all of how far adding or removing one does."""
+    return budget.unit.max_rows / (2 if budget.adjacency is Adjacency.REPLACE_ONE else 1)
 
 
 def noisy_distance(
@@ -69,7 +76,8 @@ def noisy_distance(
         if reference.shape != tuple(sizes[name] for name in query):
             raise MethodError("noisy_distance needs references that are shaped as their columns' domains")
     budget = session.plan.budget
-    charge = Charge(distance_event(sigma, budget), "noisy mean distance", float(budget.unit.max_rows), _SOURCE, what)
+    session.check(data)
+    charge = Charge(distance_event(sigma, budget), "noisy mean distance", distance_radius(budget), _SOURCE, what)
     session.charge(charge)
     codes = discretize(reveal(data), data.schema)
     exact = np.mean(

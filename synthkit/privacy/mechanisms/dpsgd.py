@@ -102,6 +102,7 @@ class NoisyGradients:
         """
         if not (0 < sample_rate <= 1 and clipping_norm > 0 and noise_multiplier > 0):
             raise MethodError("DP-SGD needs a sample rate in (0, 1], a clipping norm and a noise multiplier above 0")
+        session.check(data)
         budget = session.plan.budget
         if clipping == "ghost" and budget.unit.max_rows > 1:
             raise MethodError("ghost clipping works on rows; for units of several rows use clipping: hooks")

@@ -75,10 +75,10 @@ def noisy_sum(
     total = np.zeros(width, dtype=np.int64)
     for start in range(0, table.rows, _CHUNK):
         chunk = table.take(np.arange(start, min(start + _CHUNK, table.rows)))
-        vectors = _clip(
-            np.asarray(vector_of(chunk), dtype=np.float64).reshape(chunk.rows, width), norm_bound
-        )  # (b, width)
-        total += np.trunc(vectors / norm_bound * _STEPS).astype(np.int64).sum(axis=0)
+        vectors = np.asarray(vector_of(chunk), dtype=np.float64)  # (b, width)
+        if vectors.shape != (chunk.rows, width):
+            raise MethodError(f"noisy_sum needs one vector of {width} numbers for each row")
+        total += np.trunc(_clip(vectors, norm_bound) / norm_bound * _STEPS).astype(np.int64).sum(axis=0)
     return session.release(charge, total / _STEPS * norm_bound)
 
 

@@ -26,6 +26,7 @@ from synthkit.privacy.session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LARGEST = 1e300
 _SOURCE = "exponential mechanism, McSherry and Talwar 2007"
 
 
@@ -50,13 +51,14 @@ def select(
     Returns:
         the index of the chosen candidate.
     """
+    session.check(data)
     budget = session.plan.budget
     radius = row_bound * budget.unit.max_rows
     event = ExponentialMechanismDpEvent(epsilon)
     charge = Charge(event, "exponential mechanism", radius, _SOURCE, what, norm="Linf")
     session.charge(charge)
-    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-np.inf)
-    return session.choose(charge, np.maximum(scores, -1e300))
+    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-_LARGEST)
+    return session.choose(charge, np.clip(scores, -_LARGEST, _LARGEST))
 
 
 def noisy_quantiles(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dp_accounting
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from synthkit.data.encoding import Table, discretize, from_frame
 from synthkit.data.private import Private, reveal
-from synthkit.data.schema import Categorical, Schema, Unit
+from synthkit.data.schema import Categorical, Identifier, Schema, Unit
 from synthkit.errors import BudgetExceeded
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.events import DiscreteGaussianDpEvent, compose, repeat
@@ -295,7 +296,9 @@ def test_noise_has_the_declared_scale(budget: Budget, way: str) -> None:
     """100,000 cells of an empty table; the other 0.7 and 1.3 times are rejected at 1e-7."""
     sigma = 3.7
     session = Session(Plan(budget, counts_event(sigma, budget)), noise=NoiseSource(test_seed=11))
-    empty = Private(from_frame(frame(0)[["ill", "sex"]].set_axis(["c", "d"], axis=1), WIDE), dataset="w", schema=WIDE)
+    rows = from_frame(frame(0)[["ill", "sex"]].set_axis(["c", "d"], axis=1), WIDE)
+    wide = replace(WIDE, unit=budget.unit, columns={"person": Identifier(), **WIDE.columns})
+    empty = Private(rows, dataset="w", schema=wide, bounded=True)
     if way == "marginal":
         drawn = noisy_marginals(empty, session, [("c", "d")], sigma)[0].counts.ravel()
     else:

@@ -64,7 +64,7 @@ def rows(codes: np.ndarray, *, public: int = 100, units: np.ndarray | None = Non
         columns, unit = {"person": Identifier(), **columns}, Unit("person", most)
     schema = Schema("rows", columns, public, unit=unit, reviewed=True)
     table = Table({f"c{j}": codes[:, j].astype(np.int32) for j in range(len(SIZES))}, units, len(codes))
-    return Private(table, dataset="rows", schema=schema)
+    return Private(table, dataset="rows", schema=schema, bounded=True)
 
 
 def some(count: int, seed: int = 0) -> np.ndarray:

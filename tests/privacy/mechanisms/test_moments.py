@@ -213,7 +213,7 @@ def test_one_record_that_is_not_a_number_does_not_decide() -> None:
         vectors = raw(reveal(data))
         scale = np.minimum(1, BOUND / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
         with np.errstate(invalid="ignore"):
-            return [session.noise.gaussian((vectors * scale).sum(axis=0), SIGMA)]
+            return [(vectors * scale).sum(axis=0)]  # the noise source would take NaN for zero
 
     with pytest.raises(AssertionError, match="not finite"):
         check_bounded(unguarded, ROW, ([[0], [1], [6]], [[0], [1]]))
@@ -257,7 +257,6 @@ def test_clipping_keeps_directions_and_short_vectors(vectors: np.ndarray, bound:
             np.testing.assert_allclose(after, before * (bound / norm), rtol=1e-9, atol=bound * 1e-12)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeWarning, reason="_clip squares entries above 1e154: numpy warns of it")
 @pytest.mark.parametrize("value", [1e200, -1.7e308])
 def test_the_largest_numbers_are_silent(value: float) -> None:
     """A warning on standard error, or a crash under -W error, tells that such a record is there."""
@@ -265,7 +264,6 @@ def test_the_largest_numbers_are_silent(value: float) -> None:
     assert abs(found[0]) <= BOUND
 
 
-@pytest.mark.xfail(strict=True, reason="vectors are clipped and scaled in the type they come in, not in float64")
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_the_bound_holds_for_coarse_floats(kind: type) -> None:
     """Scores of a float32 model: 1e-7 over the bound. In half precision the integer steps overflow: 69 times of it."""
