@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= synthkit-demo
 
-.PHONY: demo test test-slow lint format docs clean
+.PHONY: demo test test-slow mutants alarms lint format docs clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/synthkit demo --output $(DEMO)
@@ -16,6 +16,13 @@ test: $(VENV)/dev.stamp
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow
+
+# Which test of the bench notices which deliberately broken copy; and whether any alarms at the code as it is.
+mutants: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants.matrix
+
+alarms: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants.alarms
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -233,6 +233,87 @@ def verify(folder: Path, as_json: bool) -> None:
     _show(facts, f"{folder}: verified. {guarantee}; {found.rows} rows; {len(found.files)} files as listed.", as_json)
 
 
+class _AuditGroup(click.Group):
+    """``audit FILE`` is ``audit configuration FILE``."""
+
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        if arguments and arguments[0] not in self.commands and not arguments[0].startswith("-"):
+            arguments = ["configuration", *arguments]
+        return super().resolve_command(context, arguments)
+
+
+@main.group(cls=_AuditGroup)
+def audit() -> None:
+    """Attack a configuration before it is released, or a release that was made.
+
+    \b
+    Example:
+      synthkit audit release.yaml
+    """
+
+
+@audit.command("configuration")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--quick/--thorough", default=True, show_default=True, help="How much is attempted.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for audit.json and audit.html.  [default: the release's, with .audit]",
+)
+@_JSON
+def audit_configuration(file: Path, quick: bool, output: Path | None, as_json: bool) -> None:
+    """Attack the configuration that FILE is about to release, without opening its data. Exits 1 on a violation.
+
+    \b
+    Example:
+      synthkit audit configuration release.yaml --quick
+    """
+    from synthkit.release.attack import audit as attack
+    from synthkit.release.attack import write
+    from synthkit.release.job import Job
+
+    job = Job.read(file)
+    folder = output or job.output.with_name(f"{job.output.name}.audit")
+    _refuse_existing(folder)
+    with _progress(as_json) as progress:
+        found = attack(job, thorough=not quick, progress=progress)
+    write(folder, found)
+    lines = [found.verdict]
+    for finding in found.findings:
+        figures = "" if finding.bound is None else f"  (claimed {finding.claimed:.3f}, at least {finding.bound:.3f})"
+        lines.append(f"  {finding.attack:28} {finding.outcome}{figures}")
+    lines.append(f"Report: {folder / 'audit.html'}")
+    _show(found.to_dict(), "\n".join(lines), as_json)
+    if found.violated:
+        click.get_current_context().exit(1)
+
+
+@audit.command("release")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Choice(["holdout"]), required=True, help="Whom members are told from.")
+@_JSON
+def audit_release(bundle: Path, against: str, as_json: bool) -> None:
+    """Try to tell who was in BUNDLE's training data. Internal: needs the folder beside it ('internal: allow').
+
+    What it shows are exact figures of real rows: for the steward's eyes, never for a bundle.
+
+    \b
+    Example:
+      synthkit audit release release/ --against holdout
+    """
+    from synthkit.release.internal import membership
+
+    found = membership(bundle)
+    lines = ["INTERNAL, NOT to be shared. 0.5 is guessing; the control shows what chance looks like."]
+    lines += [
+        f"  {one.name:30} AUC {one.auc:.4f} ({one.interval[0]:.4f} to {one.interval[1]:.4f})   "
+        f"found at 1% false alarms: {one.tpr_at_1_percent:.2%}"
+        for one in found
+    ]
+    _show({"internal": True, "attacks": [vars(one) for one in found]}, "\n".join(lines), as_json)
+
+
 @main.command()
 @_JSON
 def methods(as_json: bool) -> None:
@@ -490,16 +571,14 @@ def _show_price(priced: Price, as_json: bool) -> None:
                     "megabytes": part.megabytes,
                 }
             )
-    seconds = sum(entry["seconds"] or 0.0 for entry in parts)
-    megabytes = max(entry["megabytes"] or 0.0 for entry in parts)
     facts = {
         "epsilon": _finite(priced.epsilon),
         "delta": budget.delta,
         "adjacency": budget.adjacency.value,
         "unit": str(budget.unit),
         "parts": parts,
-        "seconds": seconds,
-        "megabytes": megabytes,
+        "seconds": priced.seconds,
+        "megabytes": priced.megabytes,
     }
     epsilon = "infinite: no guarantee, cannot be released" if facts["epsilon"] is None else f"{priced.epsilon:.4g}"
     lines = [f"epsilon {epsilon} at delta {budget.delta:g}, {budget.adjacency.value}, unit: {budget.unit}"]
@@ -511,14 +590,14 @@ def _show_price(priced: Price, as_json: bool) -> None:
         )
     if len(parts) > 1:
         lines.append("  Every unit is in one of the two, so they compose in parallel.")
-    lines.append(f"forecast: about {_duration(seconds)}, {megabytes / 1000:.1f} GB (two cores, no GPU)")
+    lines.append(f"forecast: about {_duration(priced.seconds)}, {priced.megabytes / 1000:.1f} GB (two cores, no GPU)")
     _show(facts, "\n".join(lines), as_json)
 
 
 def _show_release(made: Release, as_json: bool) -> None:
     figures = {figure.name: figure for figure in made.evidence}
     facts = {
-        "folder": str(made.folder),
+        "folder": str(_near(made.folder)),
         "epsilon": made.epsilon,
         "budget": made.manifest["budget"],
         "evidence": [figure.to_dict() for figure in made.evidence],
@@ -526,7 +605,7 @@ def _show_release(made: Release, as_json: bool) -> None:
     }
     budget = made.manifest["budget"]
     lines = [
-        f"{made.folder}: {made.manifest['rows']} synthetic rows",
+        f"{_near(made.folder)}: {made.manifest['rows']} synthetic rows",
         f"  epsilon {made.epsilon:.4f} spent of {budget['epsilon']:g}, delta {budget['delta']:g}",
     ]
     for name, figure in figures.items():
@@ -534,12 +613,20 @@ def _show_release(made: Release, as_json: bool) -> None:
         lines.append(f"  {name:36} {figure.value:7.4f}   ({low:.4f} to {high:.4f})  {figure.payment}")
     if made.internal:
         lines.append(f"  exact figures, NOT to be shared: {made.internal}")
-    lines += [f"Report: {made.folder / 'report.html'}", f"Check:  synthkit verify {made.folder}"]
+    folder = _near(made.folder)
+    lines += [f"Report: {folder / 'report.html'}", f"Check:  synthkit verify {folder}"]
     _show(facts, "\n".join(lines), as_json)
 
 
+def _near(path: Path) -> Path:
+    """The path as it is called from the current folder, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def _finite(value: float) -> float | None:

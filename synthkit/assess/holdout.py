@@ -53,7 +53,13 @@ def plan(schema: Schema, budget: Budget) -> Plan:
         )
 
     sigma = calibrate(event, budget)
-    return Plan(budget, event(sigma), {"holdout": sigma}, seconds=15.0 + 3e-5 * schema.rows, megabytes=600.0)
+    return Plan(
+        budget,
+        event(sigma),
+        {"holdout": sigma},
+        seconds=15.0 + 3e-5 * schema.rows + 0.05 * len(schema.modelled),
+        megabytes=600.0,
+    )
 
 
 def assess(

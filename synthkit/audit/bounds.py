@@ -68,7 +68,7 @@ def multi_run(inside: NDArray[np.float64], outside: NDArray[np.float64], delta: 
         alpha: chance that the bound is wrong.
     """
     half_in, half_out = len(inside) // 2, len(outside) // 2
-    threshold, side = _best_threshold(inside[:half_in], outside[:half_out], delta)
+    threshold, side = _best_threshold(inside[:half_in], outside[:half_out], delta, alpha)
     missed, false = _errors(inside[half_in:], outside[half_out:], threshold, alpha)
     value = _from_errors(missed, false, delta, side)
     how = f"{len(inside)} runs with and {len(outside)} without a canary, Clopper-Pearson, threshold from the first half"
@@ -113,11 +113,15 @@ def _errors(
     return missed, false
 
 
-def _best_threshold(inside: NDArray[np.float64], outside: NDArray[np.float64], delta: float) -> tuple[float, bool]:
+def _best_threshold(
+    inside: NDArray[np.float64], outside: NDArray[np.float64], delta: float, alpha: float
+) -> tuple[float, bool]:
     """The threshold, and which of the two inequalities to use, that look best on these runs."""
     best, chosen = -math.inf, (0.0, True)
-    for threshold in np.unique(np.quantile(np.concatenate([inside, outside]), np.linspace(0, 1, 101))):
-        missed, false = _errors(inside, outside, float(threshold), 0.05)
+    tail = np.logspace(-5, -2, 25)
+    shares = np.concatenate([tail, np.linspace(0.01, 0.99, 99), 1 - tail])
+    for threshold in np.unique(np.quantile(np.concatenate([inside, outside]), shares)):
+        missed, false = _errors(inside, outside, float(threshold), alpha)
         for side in (True, False):
             if (value := _from_errors(missed, false, delta, side)) > best:
                 best, chosen = value, (float(threshold), side)
@@ -137,7 +141,12 @@ def guesses(scores: NDArray[np.float64], included: NDArray[np.bool_], count: int
 
     Returns:
         (right guesses, guesses). ``count`` must be chosen before the scores are seen.
+
+    Raises:
+        ValueError: ``count`` is not between 1 and half of the canaries: some would be guessed twice.
     """
+    if not 1 <= count <= len(scores) // 2:
+        raise ValueError(f"count is {count}; it must lie between 1 and half of {len(scores)} canaries")
     order = np.argsort(scores, kind="stable")
     right = int(included[order[-count:]].sum() + (~included[order[:count]]).sum())
     return right, 2 * count

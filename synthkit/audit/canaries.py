@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dp_accounting
@@ -25,7 +25,7 @@ from synthkit.audit.replay import Call
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Categorical, Schema
-from synthkit.privacy.budget import Budget
+from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.events import DiscreteGaussianDpEvent, ExponentialMechanismDpEvent, repeat
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
@@ -159,11 +159,24 @@ def _ratios(
     rate = event.sampling_probability if isinstance(event, dp_accounting.PoissonSampledDpEvent) else 1.0
     where = np.flatnonzero(gap.ravel())
     base, change = call.exact.ravel()[where], gap.ravel()[where]  # (s,)
-    there = source.coins(trials, rate)[:, None] if present else np.zeros((trials, 1), dtype=bool)
-    session = _paid(call, source)
-    released = session.release(call.charge, base + there * change)  # (trials, s)
-    scale = _scale(call)
-    ratio = ((released - base) @ change - change @ change / 2) / scale**2
+    session, scale = _paid(call, source), _scale(call)
+    if rate < 1 and _adjacency(call) is Adjacency.REPLACE_ONE:
+        # Replaced under sampling: the unit may sit out in either world. The cruellest pair with this
+        # gap lies around zero: -change / 2 against change / 2.
+        half = change / 2
+        joined = source.coins(trials, rate)[:, None]
+        released = session.release(call.charge, base + joined * (half if present else -half)) - base
+        return _mixed(released, half, rate, scale) - _mixed(released, -half, rate, scale)
+    joined = source.coins(trials, rate)[:, None] if present else np.zeros((trials, 1), dtype=bool)
+    released = session.release(call.charge, base + joined * change) - base  # (trials, s)
+    return _mixed(released, change, rate, scale)
+
+
+def _mixed(
+    released: NDArray[np.float64], change: NDArray[np.float64], rate: float, scale: float
+) -> NDArray[np.float64]:
+    """Log-likelihood ratios of "moved by ``change`` with probability ``rate``" against "not moved"."""
+    ratio: NDArray[np.float64] = (released @ change - change @ change / 2) / scale**2  # (trials,)
     return np.logaddexp(math.log1p(-rate), math.log(rate) + ratio) if rate < 1 else ratio
 
 
@@ -183,9 +196,15 @@ def _choices(
 
 def _paid(call: Call, source: NoiseSource) -> Session:
     """A session that owes just this answer."""
-    session = Session(Plan(_unlimited(call.charge.event), call.charge.event), noise=source)
+    budget = replace(_unlimited(call.charge.event), adjacency=_adjacency(call))
+    session = Session(Plan(budget, call.charge.event), noise=source)
     session.charge(call.charge)
     return session
+
+
+def _adjacency(call: Call) -> Adjacency:
+    """Whose neighbours the answer was recorded for."""
+    return next(a for a in Adjacency if call.charge.sensitivity(a) == call.sensitivity)
 
 
 def _scale(call: Call) -> float:

@@ -2,15 +2,19 @@
 
 Unique texts and numbers are planted in a table before a fit. Whatever comes of it (models, bundles,
 ledgers, logs, tracebacks, reprs) is then searched for them in every form in which software keeps
-values: UTF-8 and UTF-16 text, decimal digits, float and integer bytes, inside gzip and Parquet, too.
+values: UTF-8 and UTF-16 text, decimal digits, float and integer bytes, inside gzip, zip, Parquet and
+SQLite files, too.
 Finding none is no proof; finding one ends the discussion.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import io
+import sqlite3
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -65,9 +69,12 @@ def _forms(value: str | float | int) -> dict[str, bytes]:
     digits = repr(value)
     if sum(character.isdigit() for character in digits.rstrip("0").rstrip(".")) < _FEWEST_DIGITS:
         raise ValueError("plant a number of six digits or more: shorter ones occur by chance")
-    forms = {"digits": digits.encode(), "float64": np.float64(value).tobytes(), "float32": np.float32(value).tobytes()}
-    if isinstance(value, int):
-        forms |= {"int64": np.int64(value).tobytes(), "int32": np.int32(value).tobytes()}
+    forms = {"digits": digits.encode(), "float64": np.float64(value).tobytes()}
+    if abs(value) < float(np.finfo(np.float32).max):
+        forms["float32"] = np.float32(value).tobytes()
+    for width in (8, 4):
+        if isinstance(value, int) and abs(value) < 2 ** (8 * width - 1):
+            forms[f"int{8 * width}"] = value.to_bytes(width, "little", signed=True)
     return forms
 
 
@@ -86,18 +93,32 @@ def _contents(places: Mapping[str, bytes | str | Path]) -> Iterator[tuple[str, b
 def _unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
     """The content, and what it holds where it is a packed format."""
     yield name, content
-    if content[:2] == b"\x1f\x8b":
-        try:
-            yield f"{name} (unpacked)", gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            return  # not gzip after all: its bytes were searched
-    if content[:4] == b"PAR1":
-        import pyarrow.parquet as pq
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            yield from _unpacked(f"{name} (unpacked)", gzip.decompress(content))
+        elif content.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                for member in archive.namelist():
+                    yield from _unpacked(f"{name} ({member})", archive.read(member))
+        elif content.startswith(b"PAR1"):
+            import pyarrow.parquet as pq
 
-        table = pq.read_table(io.BytesIO(content))
-        shown = "\n".join("\t".join(map(str, row.values())) for row in table.to_pylist())
-        yield f"{name} (rows)", shown.encode()
-        yield f"{name} (metadata)", str(table.schema.metadata).encode()
+            table = pq.read_table(io.BytesIO(content))
+            shown = "\n".join("\t".join(map(str, row.values())) for row in table.to_pylist())
+            yield f"{name} (rows)", shown.encode()
+            yield f"{name} (metadata)", str(table.schema.metadata).encode()
+        elif content.startswith(b"SQLite format 3\x00"):
+            yield f"{name} (rows)", _dump(content)
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, sqlite3.Error):
+        return  # not such a file after all: its bytes were searched
+
+
+def _dump(content: bytes) -> bytes:
+    """An SQLite file as statements: it keeps whole numbers in as few bytes as will do."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        # Bytes 18 and 19 ask for a write-ahead log beside the file; there is none in memory.
+        database.deserialize(content[:18] + b"\x01\x01" + content[20:])
+        return "\n".join(database.iterdump()).encode()
 
 
 __all__ = ["Found", "search"]

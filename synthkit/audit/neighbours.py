@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthkit.data.encoding import from_frame, to_frame, undiscretize
+from synthkit.data.encoding import discretize, from_frame, to_frame, undiscretize
 from synthkit.data.schema import Categorical, Continuous, Datetime, Identifier, Integer, Numeric, Schema
 from synthkit.privacy.budget import Adjacency
 
@@ -36,7 +36,7 @@ class Pair:
 def table(schema: Schema, rows: int, *, seed: int = 0) -> pd.DataFrame:
     """``rows`` rows with every code equally likely, columns independent; identifiers filled in."""
     rng = np.random.default_rng(seed)
-    codes = np.stack([rng.integers(0, size, rows) for size in schema.domain.values()], axis=1).reshape(rows, -1)
+    codes = np.stack([rng.integers(0, size, rows) for size in schema.domain.values()], axis=1)  # (rows, d)
     modelled = Schema(name=schema.name, columns=schema.modelled, rows=schema.rows)
     values = to_frame(undiscretize(codes, modelled, rng), modelled)
     people = _people(schema, max(1, rows // schema.unit.max_rows))[:-1]
@@ -119,9 +119,16 @@ def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
 def _without_last_label(common: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The table without the rows that carry the target's last value."""
     assert schema.target is not None
-    last = _last(schema.modelled[schema.target])
-    kept = common[common[schema.target].map(str) != str(last)]
-    return kept.reset_index(drop=True)
+    target = _target_alone(schema)
+    codes = discretize(from_frame(common[[schema.target]], target), target)[:, 0]
+    last = target.modelled[schema.target].size - 1 - target.modelled[schema.target].nullable
+    kept: pd.DataFrame = common[codes != last].reset_index(drop=True)
+    return kept
+
+
+def _target_alone(schema: Schema) -> Schema:
+    assert schema.target is not None
+    return Schema(name=schema.name, columns={schema.target: schema.columns[schema.target]}, rows=schema.rows)
 
 
 _KEEP = object()  # the column keeps an ordinary value

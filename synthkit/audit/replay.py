@@ -22,6 +22,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import sys
 import tempfile
 import traceback
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOLERANCE = 1 + 1e-9  # rounding of a float comparison, not a gift
-_EVENTS = ("open", "socket.connect", "subprocess.Popen", "os.rename", "os.remove", "os.mkdir")
+_EVENTS = ("open", "socket.connect", "sqlite3.connect", "subprocess.Popen", "os.rename", "os.remove", "os.mkdir")
 _PACKAGE = Path(__file__).parents[1]
 _MOST_STEPS = 300_000  # lines watched where a program differs from itself
 
@@ -292,7 +293,7 @@ class _Log(logging.Handler):
         self.lines.append(f"{record.name} {record.levelname} {record.getMessage()}")
 
 
-_active: list[list[str]] = []
+_active: list[tuple[list[str], dict[str, None]]] = []  # what was noted, and the files that were written
 
 
 def _audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -303,9 +304,13 @@ def _audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
         flags = arguments[2] if isinstance(arguments[2], int) else 0
         writes = any(c in mode for c in "wax+") or bool(flags & 0x3)
         if writes:
-            _active[-1].append(f"writes {_kind_of_path(path)}")
+            noted, written = _active[-1]
+            noted.append(f"writes {_kind_of_path(path)}")
+            if not isinstance(path, int):
+                written[os.path.abspath(os.fsdecode(path))] = None
     else:
-        _active[-1].append(f"{event} {_kind_of_path(arguments[0]) if event.startswith('os.') else ''}".strip())
+        place = _kind_of_path(arguments[0]) if event.startswith(("os.", "sqlite3.")) else ""
+        _active[-1][0].append(f"{event} {place}".strip())
 
 
 _hooked = False
@@ -313,17 +318,21 @@ _hooked = False
 
 @contextlib.contextmanager
 def _side_effects() -> Iterator[list[str]]:
-    """Files written, processes started, connections made: what a run does besides returning."""
+    """Files written (with what they hold in the end), processes started, connections made."""
     global _hooked
     if not _hooked:
         sys.addaudithook(_audit_hook)  # cannot be taken away again; silent while nobody listens
         _hooked = True
     noted: list[str] = []
-    _active.append(noted)
+    written: dict[str, None] = {}
+    _active.append((noted, written))
     try:
         yield noted
     finally:
-        _active.remove(noted)
+        _active.pop()
+        for path in map(Path, written):
+            if path.is_file():
+                noted.append(f"{_kind_of_path(path)} holds {hashlib.sha256(path.read_bytes()).hexdigest()}")
 
 
 def _is_importing() -> bool:
@@ -401,9 +410,17 @@ def _broken(move: Moved) -> str:
 
 
 def _compare(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Divergence]:
-    ours, theirs = dict(flatten(left)), dict(flatten(right))
+    ours, theirs = _gathered(left), _gathered(right)
     found = [Divergence(name, "exists on one side alone") for name in sorted(ours.keys() ^ theirs.keys())]
     found += [Divergence(name, "differs") for name in ours if name in theirs and ours[name] != theirs[name]]
+    return found
+
+
+def _gathered(value: Any) -> dict[str, list[bytes]]:
+    """Leaves by name; those of one name (two columns that are called the same, say) all count."""
+    found: dict[str, list[bytes]] = {}
+    for where, leaf in flatten(value):
+        found.setdefault(where, []).append(leaf)
     return found
 
 
@@ -422,9 +439,11 @@ def flatten(value: Any, where: str = "") -> Iterator[tuple[str, bytes]]:
         case float():
             yield where, b"float " + np.float64(value).tobytes()
         case bytes():
-            yield where, value
+            yield where, b"bytes " + value
         case Path():
-            yield where, str(value).encode()
+            yield where, f"path {value}".encode()
+        case np.ma.MaskedArray():
+            raise TypeError(f"{where}: two masked arrays cannot be compared in full; return arrays or bytes")
         case np.ndarray() if value.dtype == object:
             yield where, f"array {value.shape}".encode()
             for k, item in enumerate(value.ravel().tolist()):
@@ -433,9 +452,14 @@ def flatten(value: Any, where: str = "") -> Iterator[tuple[str, bytes]]:
             array = np.asarray(value)
             yield where, f"array {array.dtype} {array.shape} ".encode() + array.tobytes()
         case pd.DataFrame():
-            yield f"{where}.index", f"{len(value)} rows".encode()
+            yield from flatten(value.index.to_numpy(dtype=object), f"{where}.index")
+            yield f"{where}.names", repr([*value.index.names, *value.columns]).encode()
+            yield from flatten(value.attrs, f"{where}.attrs")
             for k, name in enumerate(value.columns):
-                yield f"{where}[{name}].dtype", str(value.iloc[:, k].dtype).encode()
+                kind = value.iloc[:, k].dtype
+                yield f"{where}[{name}].dtype", str(kind).encode()
+                if isinstance(kind, pd.CategoricalDtype):  # unused categories count as well
+                    yield from flatten(kind.categories.to_numpy(dtype=object), f"{where}[{name}].categories")
                 yield from flatten(value.iloc[:, k].to_numpy(dtype=object), f"{where}[{name}]")
         case Mapping():
             yield f"{where}.names", repr(list(value)).encode()

@@ -186,7 +186,7 @@ def write(
         raise JobError(f"{folder}: already exists; choose a new folder (a bundle is never overwritten)")
     if not folder.parent.is_dir():
         raise JobError(f"{folder.parent}: no such folder; create it first")
-    manifest = _manifest(facts)
+    manifest = manifest_of(facts)
     table = _arrow(_canonical(frame, facts), facts.schema)
     if unknown := sorted({figure.column for figure in figures} - set(facts.schema.modelled)):
         raise ValueError(f"figures of columns that the schema does not model: {', '.join(unknown)}")
@@ -270,7 +270,7 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
 # The manifest ----------------------------------------------------------------------------------
 
 
-def _manifest(facts: Facts) -> dict[str, Any]:
+def manifest_of(facts: Facts) -> dict[str, Any]:
     """The manifest without its ``files`` and its digest."""
     _check_facts(facts)
     not_covered = list(dict.fromkeys(facts.not_covered))
@@ -749,4 +749,4 @@ def _check_report(folder: Path, manifest: Mapping[str, Any], page: bytes) -> Non
         _doubt(folder, "report.html was made for another manifest")
 
 
-__all__ = ["Facts", "Part", "Verification", "verify", "write"]
+__all__ = ["Facts", "Part", "Verification", "manifest_of", "verify", "write"]

@@ -41,7 +41,7 @@ def render(manifest: Mapping[str, Any], figures: Sequence[MarginalFigure]) -> st
     """
     guarantee = manifest["guarantee"]
     page: str = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             m=manifest,
@@ -287,7 +287,8 @@ def _template(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Jinja's environment for the packaged pages: strict, escaping, with the filters that they use."""
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -308,4 +309,4 @@ def _environment() -> Environment:
     return environment
 
 
-__all__ = ["EMBEDDED", "MarginalFigure", "embedded", "render"]
+__all__ = ["EMBEDDED", "MarginalFigure", "embedded", "environment", "render"]

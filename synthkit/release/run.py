@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.rows import bound_contributions, split
 from synthkit.privacy.session import Session
-from synthkit.release import bundle
+from synthkit.release import bundle, internal
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.job import Job
 from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, method, settings_of, silent
@@ -57,11 +57,13 @@ class Price:
         training: plan of the fit.
         holdout: plan of the quality report, or None without a holdout.
         share: probability of the holdout.
+        cells: rows times columns of the synthetic table.
     """
 
     training: Plan
     holdout: Plan | None
     share: float
+    cells: int
 
     @property
     def event(self) -> DpEvent:
@@ -69,6 +71,20 @@ class Price:
         if self.holdout is None:
             return self.training.event
         return ParallelDpEvent((1 - self.share, self.share), (self.training.event, self.holdout.event))
+
+    @property
+    def seconds(self) -> float:
+        """Forecast for two cores: the fit, the quality report, and drawing, writing and verifying the table."""
+        return sum(plan.seconds or 0.0 for plan in self._plans) + 1e-6 * self.cells
+
+    @property
+    def megabytes(self) -> float:
+        """Forecast of peak memory: the larger of the plans, or the table in the forms that are compared."""
+        return max(*(plan.megabytes or 0.0 for plan in self._plans), 300 + 1.5e-4 * self.cells)
+
+    @property
+    def _plans(self) -> list[Plan]:
+        return [plan for plan in (self.training, self.holdout) if plan]
 
     @property
     def epsilon(self) -> float:
@@ -96,6 +112,24 @@ class Release:
     internal: Path | None
 
 
+@dataclass(frozen=True)
+class Made:
+    """What :func:`produce` made, before it is written anywhere.
+
+    Attributes:
+        recipe: the method with its settings.
+        model, synthetic, evidence: released values.
+        training, held: the locked rows of both parts; ``held`` is None without a holdout.
+    """
+
+    recipe: Method
+    model: Model
+    synthetic: Synthetic
+    evidence: tuple[Evidence, ...]
+    training: Private[Table]
+    held: Private[Table] | None
+
+
 def price(job: Job) -> Price:
     """Price a job without opening its data.
 
@@ -109,7 +143,7 @@ def price(job: Job) -> Price:
     held = round(job.schema.rows * job.holdout)
     training = recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
     report = holdout_report.plan(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
-    return Price(training, report, job.holdout)
+    return Price(training, report, job.holdout, job.rows * len(job.schema.columns))
 
 
 def run(
@@ -240,46 +274,81 @@ def _run_reserved(
     progress: Progress,
 ) -> Release:
     progress(0.01, "reading")
-    everything = bound_contributions(read(job.source, job.schema, dataset=job.dataset), noise)
+    rows = read(job.source, job.schema, dataset=job.dataset)
+    kept: list[Path] = []
+    try:
+        made = produce(
+            job, priced, rows, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output))
+        )
+        ledger.commit(reservation, _ran(priced, sessions))
+        facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
+        beside = _internal(job, made, progress) if job.internal else None
+        progress(0.97, "writing the bundle")
+        manifest = bundle.write(
+            job.output,
+            facts,
+            made.synthetic.frame,
+            figures=_figures(made.model, made.synthetic),
+            model=kept[0] if job.model else None,
+        )
+    except (Exception, KeyboardInterrupt) as problem:
+        if not kept:
+            raise
+        raise _with_note(problem, kept[0], job.rows) from problem.__cause__
+    shutil.rmtree(kept[0])
+    progress(1.0, "done")
+    spent = accounting.epsilon(_ran(priced, sessions), job.budget.delta, job.budget.adjacency)
+    return Release(job.output, manifest, spent, made.evidence, beside)
+
+
+def produce(
+    job: Job,
+    priced: Price,
+    rows: Private[Table],
+    sessions: Sequence[Session],
+    noise: NoiseSource,
+    progress: Progress = silent,
+    *,
+    keep: Callable[[Model], None] = lambda model: None,
+) -> Made:
+    """Bound, split, fit, sample, assess: everything that touches the rows. Writes nothing itself.
+
+    Args:
+        job: what to make.
+        priced: its price.
+        rows: all rows, as read.
+        sessions: one for the training, and one for the holdout where there is one.
+        noise: of coins and lots.
+        progress: told what is being done.
+        keep: called with the model as soon as it is paid for.
+    """
+    everything = bound_contributions(rows, noise)
     training, held = split(everything, job.holdout, noise) if priced.holdout else (everything, None)
     recipe = method(job.method, job.settings)
     model = recipe.fit(training, sessions[0], progress=_within(progress, 0.02, 0.75))
-    kept = _keep(model, job.output)
-    try:
-        synthetic = model.sample(job.rows, seed=noise.public_seed())
-        evidence: tuple[Evidence, ...] = ()
-        if held is not None:
-            evidence = holdout_report.assess(held, sessions[1], synthetic, progress=_within(progress, 0.75, 0.95))
-        ledger.commit(reservation, _ran(priced, sessions))
-        facts = _facts(job, priced, sessions, recipe, evidence, noise, allow_unreviewed)
-        internal = _internal(job, training, held, synthetic, progress) if job.internal else None
-        progress(0.97, "writing the bundle")
-        manifest = bundle.write(
-            job.output, facts, synthetic.frame, figures=_figures(model, synthetic), model=kept if job.model else None
-        )
-    except (Exception, KeyboardInterrupt) as problem:
-        raise _with_note(problem, kept, job.rows) from problem.__cause__
-    shutil.rmtree(kept)
-    progress(1.0, "done")
-    spent = accounting.epsilon(_ran(priced, sessions), job.budget.delta, job.budget.adjacency)
-    return Release(job.output, manifest, spent, evidence, internal)
+    keep(model)
+    synthetic = model.sample(job.rows, seed=noise.public_seed())
+    evidence: tuple[Evidence, ...] = ()
+    if held is not None:
+        evidence = holdout_report.assess(held, sessions[1], synthetic, progress=_within(progress, 0.75, 0.95))
+    return Made(recipe, model, synthetic, evidence, training, held)
 
 
-def _ran(priced: Price, sessions: list[Session]) -> DpEvent:
+def _ran(priced: Price, sessions: Sequence[Session]) -> DpEvent:
     if priced.holdout is None:
         return sessions[0].event
     return ParallelDpEvent((1 - priced.share, priced.share), (sessions[0].event, sessions[1].event))
 
 
-def _facts(
+def facts_of(
     job: Job,
     priced: Price,
-    sessions: list[Session],
-    recipe: Method,
-    evidence: tuple[Evidence, ...],
+    sessions: Sequence[Session],
+    made: Made,
     noise: NoiseSource,
     allow_unreviewed: bool,
 ) -> bundle.Facts:
+    """What the manifest says of a release."""
     share = priced.share if priced.holdout else 0.0
     parts = [bundle.Part("training", 1 - share, sessions[0].trace)]
     if priced.holdout:
@@ -291,9 +360,9 @@ def _facts(
         budget=job.budget,
         parts=tuple(parts),
         method=job.method,
-        settings=settings_of(recipe),
+        settings=settings_of(made.recipe),
         rows=job.rows,
-        evidence=evidence,
+        evidence=made.evidence,
         randomness=noise.description,
         seeded=noise.seeded,
         not_covered=tuple(not_covered),
@@ -301,17 +370,16 @@ def _facts(
     )
 
 
-def _internal(
-    job: Job, training: Private[Table], held: Private[Table] | None, synthetic: Synthetic, progress: Progress
-) -> Path:
+def _internal(job: Job, made: Made, progress: Progress) -> Path:
     """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
     progress(0.95, "exact figures (internal)")
-    real = internal_codes(training, allowed=job.internal)
-    control = internal_codes(held, allowed=job.internal) if held is not None else real[:0]
+    real = internal_codes(made.training, allowed=job.internal)
+    control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
     folder = _beside(job.output, "internal")
     internal_report.write(
-        folder, internal_report.assess(real, control, synthetic, job.schema), real, synthetic, job.schema
+        folder, internal_report.assess(real, control, made.synthetic, job.schema), real, made.synthetic, job.schema
     )
+    internal.keep_parts(folder, real, control, job.schema)
     return folder
 
 
@@ -397,4 +465,4 @@ def _within(progress: Progress, low: float, high: float) -> Progress:
     return lambda share, what: progress(low + (high - low) * share, what)
 
 
-__all__ = ["Price", "Release", "fit", "labels", "price", "run"]
+__all__ = ["Made", "Price", "Release", "facts_of", "fit", "labels", "price", "produce", "run"]

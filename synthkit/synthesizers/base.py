@@ -74,7 +74,10 @@ class Model(Protocol):
 
 
 class Method(Protocol):
-    """A recipe with its settings: a frozen dataclass, one per paper."""
+    """A recipe with its settings: a frozen dataclass, one per paper.
+
+    A class attribute ``short`` may name settings that shorten post-processing alone: audits use it.
+    """
 
     name: ClassVar[str]
 
@@ -89,6 +92,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
     "tabular_gan": (
         "synthkit.synthesizers.tabular_gan:TabularGan",
         "DP-SGD GAN for mixed tables, warm-started on noisy marginals",
+    ),
+    "aim": (
+        "synthkit.synthesizers.aim:Aim",
+        "adaptive, label-aware noisy marginals on a junction tree (AIM)",
     ),
     "independent": (
         "synthkit.synthesizers.independent:Independent",
@@ -124,7 +131,7 @@ def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
 def method_class(name: str) -> type[Method]:
     """The class behind a method's name."""
     if name not in METHODS:
-        raise JobError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
+        raise JobError(f"there is no method {name!r}; there are {', '.join(sorted(METHODS))}")
     module, _, attribute = METHODS[name][0].partition(":")
     kind: type[Method] = getattr(importlib.import_module(module), attribute)
     return kind

@@ -85,6 +85,7 @@ class TabularGan:
     """
 
     name: ClassVar[str] = "tabular_gan"
+    short: ClassVar[Mapping[str, Any]] = {"iterations": 5, "batch": 64}  # of post-processing; for audits
     warm_start: float = 0.5
     discriminator_steps: int = 8
     sample_rate: float = 0.5

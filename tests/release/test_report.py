@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
-    made = bundle._manifest(facts(**changes))
+    made = bundle.manifest_of(facts(**changes))
     made["files"] = {"data.csv": {"sha256": "0" * 64, "bytes": 146_600}}
     return made
 

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthkit.audit.neighbours import pairs, table
+from synthkit.audit.programs import fitting
+from synthkit.audit.replay import deterministic, replay
 from synthkit.data.encoding import discretize, from_frame
 from synthkit.data.schema import Schema, Unit
 from synthkit.errors import InputError, JobError
@@ -149,6 +152,16 @@ class MethodContract:
         model, session = fitted(recipe, public, frame(400, people=150), budget)
         assert 0.99 * 2 < session.spent <= 2
         assert "person" not in model.sample(10).frame.columns
+
+    @pytest.mark.parametrize("adjacency", list(Adjacency))
+    @pytest.mark.parametrize("unit", [Unit(), Unit("person", 3)], ids=["row", "person"])
+    def test_replay_on_neighbours_finds_nothing(self, recipe: Method, unit: Unit, adjacency: Adjacency) -> None:
+        public = schema(unit=unit, rows=200)
+        program = fitting(recipe, public, Budget(2.0, 1e-5, adjacency, unit))
+        assert not deterministic(program, table(public, 200))
+        for pair in pairs(public, adjacency, rows=200):
+            found = replay(program, pair.left, pair.right)
+            assert found.passed, f"{pair.name}: {'; '.join(map(str, found.divergences[:3]))}"
 
     def test_two_fits_differ_unless_seeded(self, recipe: Method) -> None:
         one, two = (fitted(recipe)[0].sample(200, seed=1).frame for _ in range(2))

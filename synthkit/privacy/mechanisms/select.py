@@ -61,6 +61,45 @@ def select(
     return session.choose(charge, np.clip(scores, -_LARGEST, _LARGEST))
 
 
+def select_several(
+    data: Private[Table],
+    session: Session,
+    scores_of: Callable[[NDArray[np.int32]], NDArray[np.float64]],
+    allowed: Callable[[Sequence[int]], NDArray[np.bool_]],
+    count: int,
+    row_bound: float,
+    epsilon: float,
+    what: str,
+) -> list[int]:
+    """Choose ``count`` public candidates, one after the other, by the same private scores.
+
+    Args:
+        data, session, scores_of, row_bound, what: as for :func:`select`; scores are computed once.
+        allowed: which candidates may come next, given those chosen so far; looks at nothing private.
+        count: how many; each is charged on its own.
+        epsilon: the price of each.
+
+    Returns:
+        indices in the order of choice. Where nothing is allowed any more, the choice is free among all.
+    """
+    session.check(data)
+    radius = row_bound * session.plan.budget.unit.max_rows
+    charges = [
+        Charge(ExponentialMechanismDpEvent(epsilon), "exponential mechanism", radius, _SOURCE, what, norm="Linf")
+        for _ in range(count)
+    ]
+    for charge in charges:
+        session.charge(charge)
+    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-_LARGEST)
+    scores = np.clip(scores, -_LARGEST, _LARGEST)
+    chosen: list[int] = []
+    for charge in charges:
+        open_ = np.flatnonzero(allowed(chosen))
+        candidates = open_ if len(open_) else np.arange(len(scores))
+        chosen.append(int(candidates[session.choose(charge, scores[candidates])]))
+    return chosen
+
+
 def noisy_quantiles(
     data: Private[Table], session: Session, column: str, fractions: Sequence[float], epsilon: float
 ) -> list[float]:
@@ -93,4 +132,4 @@ def noisy_quantiles(
     ]
 
 
-__all__ = ["noisy_quantiles", "select"]
+__all__ = ["noisy_quantiles", "select", "select_several"]

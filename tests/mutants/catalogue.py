@@ -1,0 +1,486 @@
+"""Deliberately broken copies of synthkit: each a small patch of real code, each a mistake that was made.
+
+Most were seen in a released tool of this field; the rest undo one defence of ours. A mutant names
+the file, the lines and what they become; ``loader.py`` makes the copy in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Patches = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake.
+
+    Attributes:
+        name: short, in words.
+        files: by file, what is replaced by what.
+        why: what it breaks.
+    """
+
+    name: str
+    files: Mapping[str, Patches]
+    why: str
+
+
+def _mutants() -> list[Mutant]:
+    counts = "synthkit/privacy/mechanisms/counts.py"
+    dpsgd = "synthkit/privacy/mechanisms/dpsgd.py"
+    moments = "synthkit/privacy/mechanisms/moments.py"
+    session = "synthkit/privacy/session.py"
+    noise = "synthkit/privacy/noise.py"
+    rows = "synthkit/privacy/rows.py"
+    accounting = "synthkit/privacy/accounting.py"
+    encoding = "synthkit/data/encoding.py"
+    tables = "synthkit/data/tables.py"
+    gan = "synthkit/synthesizers/tabular_gan.py"
+    independent = "synthkit/synthesizers/independent.py"
+    run = "synthkit/release/run.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "domain from data",
+            {
+                counts: (
+                    (
+                        "    shape = tuple(sizes[name] for name in columns)\n",
+                        "    shape = tuple(max(2, int(codes[:, names.index(name)].max(initial=0)) + 1) for name in columns)\n",
+                    ),
+                )
+            },
+            "the number of categories is the number that occurs",
+        ),
+        (
+            "bounds from data",
+            {
+                encoding: (
+                    (
+                        '            codes[:, j] = np.searchsorted(np.asarray(column.edges[1:-1]), values, side="right")\n',
+                        "            line = values.astype(float)\n"
+                        "            low, high = (np.nanmin(line), np.nanmax(line)) if np.isfinite(line).any() else (0, 1)\n"
+                        "            edges = np.linspace(low, high, len(column.edges))[1:-1]\n"
+                        '            codes[:, j] = np.searchsorted(edges, values, side="right")\n',
+                    ),
+                )
+            },
+            "bins lie between the smallest and the largest value",
+        ),
+        (
+            "n in the divisor",
+            {
+                dpsgd: (
+                    (
+                        "        self._divisor = sample_rate * data.schema.units\n",
+                        "        self._divisor = sample_rate * max(1, reveal(data).rows)\n",
+                    ),
+                )
+            },
+            "Opacus issues 571 and 819: the gradient's scale tells the number of rows",
+        ),
+        (
+            "n in the sampling rate",
+            {
+                dpsgd: (
+                    (
+                        "self._session.noise.coins(self._units, self._rate)",
+                        "self._session.noise.coins(self._units, min(1.0, self._divisor / max(1, self._units)))",
+                    ),
+                )
+            },
+            "a fixed expected batch size makes everyone's chance depend on everyone",
+        ),
+        (
+            "noise x0.7",
+            {
+                session: (
+                    (
+                        "self.noise.gaussian(exact, z * charge.norm_bound)",
+                        "self.noise.gaussian(exact, 0.7 * z * charge.norm_bound)",
+                    ),
+                )
+            },
+            "less noise than was paid for",
+        ),
+        (
+            "discrete noise x0.7",
+            {
+                session: (
+                    (
+                        "self.noise.discrete_gaussian(sigma, exact.size)",
+                        "self.noise.discrete_gaussian(0.7 * sigma, exact.size)",
+                    ),
+                )
+            },
+            "less noise than was paid for, on counts",
+        ),
+        (
+            "sensitivity halved",
+            {dpsgd: (("        bound = self._norm * _SLACK\n", "        bound = 2 * self._norm * _SLACK\n"),)},
+            "gradients are clipped to twice the norm that noise is scaled to",
+        ),
+        (
+            "sum's sensitivity halved",
+            {moments: (("norm_bound) / norm_bound * _STEPS)", "2 * norm_bound) / norm_bound * _STEPS)"),)},
+            "vectors are clipped to twice the stated norm",
+        ),
+        (
+            "replace-one accounted as add-or-remove",
+            {
+                accounting: (
+                    (
+                        "    Adjacency.REPLACE_ONE: NeighboringRelation.REPLACE_ONE,\n",
+                        "    Adjacency.REPLACE_ONE: NeighboringRelation.ADD_OR_REMOVE_ONE,\n",
+                    ),
+                )
+            },
+            "TensorFlow Privacy's old statement: epsilon of another neighbour",
+        ),
+        (
+            "replacing moves one cell",
+            {counts: (("cells=2 if replace else 1", "cells=1"),)},
+            "counts under replace-one are priced as if one cell moved",
+        ),
+        (
+            "choices ignore adjacency",
+            {
+                session: (
+                    ("sensitivity = charge.sensitivity(self.plan.budget.adjacency)", "sensitivity = charge.norm_bound"),
+                )
+            },
+            "the exponential mechanism's scores move twice as far under replace-one",
+        ),
+        (
+            "shuffle instead of Poisson",
+            {
+                dpsgd: (
+                    (
+                        "        joined = np.flatnonzero(self._session.noise.coins(self._units, self._rate))\n",
+                        "        lots = self._session.noise.words(self._units)\n"
+                        "        joined = np.sort(np.argsort(lots)[: round(self._rate * self._units)])\n",
+                    ),
+                )
+            },
+            "batches of fixed size, accounted as Poisson samples",
+        ),
+        (
+            "the same coins at every step",
+            {
+                dpsgd: (
+                    (
+                        "        joined = np.flatnonzero(self._session.noise.coins(self._units, self._rate))\n",
+                        '        if not hasattr(self, "_joined"):\n            self._joined = np.flatnonzero(self._session.noise.coins(self._units, self._rate))\n        joined = self._joined\n',
+                    ),
+                )
+            },
+            "Opacus' distributed sampler: one mask for all",
+        ),
+        (
+            "clip per layer but account global",
+            {
+                dpsgd: (
+                    (
+                        "        factors = torch.where(torch.isfinite(norms), (bound / norms.clamp_min(1e-12)).clamp(max=1.0), 0.0)\n"
+                        "        clipped: NDArray[np.float64] = (factors @ flat).cpu().numpy()\n",
+                        "        layers = flat.split([parameter.numel() for parameter in self._parameters], dim=1)\n"
+                        "        scaled = [p * (bound / p.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0) for p in layers]\n"
+                        "        clipped: NDArray[np.float64] = torch.cat(scaled, dim=1).sum(dim=0).cpu().numpy()\n",
+                    ),
+                )
+            },
+            "every layer is clipped to the whole norm",
+        ),
+        (
+            "NaN not zeroed",
+            {
+                dpsgd: (
+                    ("        flat = torch.where(finite[:, None], flat, 0.0)\n", ""),
+                    (
+                        "torch.where(torch.isfinite(norms), (bound / norms.clamp_min(1e-12)).clamp(max=1.0), 0.0)",
+                        "(bound / norms.clamp_min(1e-12)).clamp(max=1.0)",
+                    ),
+                )
+            },
+            "one record makes the step non-finite",
+        ),
+        (
+            "noise in float32",
+            {
+                noise: (
+                    (
+                        "        rounded: NDArray[np.float64] = np.rint(noisy / grid) * grid\n",
+                        "        rounded: NDArray[np.float64] = noisy.astype(np.float32).astype(np.float64)\n",
+                    ),
+                )
+            },
+            "Mironov 2012: low bits betray the value",
+        ),
+        (
+            "fixed seed",
+            {
+                noise: (
+                    (
+                        "self._restart(os.urandom(32) if test_seed is None else",
+                        "self._restart(bytes(32) if test_seed is None else",
+                    ),
+                )
+            },
+            "DataSynthesizer's and synthcity's default: the same noise in every run",
+        ),
+        (
+            "a seed goes unmentioned",
+            {noise: (("        self.seeded = test_seed is not None\n", "        self.seeded = False\n"),)},
+            "a release whose noise can be taken away says that it is private",
+        ),
+        (
+            "batch norm",
+            {
+                gan: (
+                    (
+                        "        scores: Tensor = self.weight(features).squeeze(1)\n",
+                        "        features = (features - features.mean(dim=0)) / (features.std(dim=0, unbiased=False) + 1e-3)\n        scores: Tensor = self.weight(features).squeeze(1)\n",
+                    ),
+                )
+            },
+            "the critic normalizes over the batch",
+        ),
+        (
+            "minibatch statistics",
+            {
+                dpsgd: (
+                    (
+                        "        if not (close.all() and torch.equal(torch.isfinite(together).all(dim=1), usable)):\n",
+                        "        if False:\n",
+                    ),
+                )
+            },
+            "the proof that rows are apart is switched off",
+        ),
+        (
+            "fake loss dropped",
+            {dpsgd: (("copy.deepcopy(network).double().train()", "network.double().train()"),)},
+            "the borrowed network itself is hooked and cast: losses on synthetic rows go astray",
+        ),
+        (
+            "exact label frequencies",
+            {
+                counts: (
+                    (
+                        "        NoisyMarginal(query, _release(session, charge, exact_marginal(codes, schema, query)), sigma)\n",
+                        "        NoisyMarginal(\n"
+                        "            query,\n"
+                        "            exact_marginal(codes, schema, query)\n"
+                        "            if query == (schema.target,)\n"
+                        "            else _release(session, charge, exact_marginal(codes, schema, query)),\n"
+                        "            sigma,\n"
+                        "        )\n",
+                    ),
+                )
+            },
+            "CTGAN's training by sampling: the label's raw frequencies",
+        ),
+        (
+            "early stopping on real loss",
+            {
+                dpsgd: (
+                    (
+                        "        return self._shaped(self._session.release(charge, total) / self._divisor)\n",
+                        "        self.loss = float(np.abs(total).sum())\n        return self._shaped(self._session.release(charge, total) / self._divisor)\n",
+                    ),
+                ),
+                gan: (
+                    (
+                        "            progress(0.05 + 0.35 * (step + 1)",
+                        '            if gradients.loss > getattr(self, "best", 1e9):\n                break\n            object.__setattr__(self, "best", gradients.loss)\n            progress(0.05 + 0.35 * (step + 1)',
+                    ),
+                ),
+            },
+            "the number of steps follows an unpriced loss on real rows",
+        ),
+        (
+            "charge after release",
+            {
+                dpsgd: (
+                    (
+                        "        self._session.charge(charge)\n        self._open()\n",
+                        "        self._open()\n        self._session.charge(charge)\n",
+                    ),
+                )
+            },
+            "NIST's DPWGAN: the budget is checked after the rows were read",
+        ),
+        (
+            "charge forgotten",
+            {
+                counts: (
+                    (
+                        "    charge = Charge(counts_event(sigma, budget), mechanism, counts_radius(budget), _SOURCE, what)\n    session.charge(charge)\n",
+                        "    charge = Charge(counts_event(sigma, budget), mechanism, counts_radius(budget), _SOURCE, what)\n    session._owed.append(charge)\n",
+                    ),
+                )
+            },
+            "a mechanism releases without paying",
+        ),
+        (
+            "more than the plan",
+            {session: (("        if self._left[name] < 1:\n", "        if name not in self._left:\n"),)},
+            "an event of the plan may be run any number of times",
+        ),
+        (
+            "same noise reused in two steps",
+            {
+                noise: (
+                    (
+                        "        half = (size + 1) // 2\n",
+                        "        self._restart(hashlib.sha256(str(size).encode()).digest() if self.seeded else bytes(32))\n        half = (size + 1) // 2\n",
+                    ),
+                    ("import math\nimport os\n", "import hashlib\nimport math\nimport os\n"),
+                )
+            },
+            "differences of two releases are exact",
+        ),
+        (
+            "one half of the noise is the other",
+            {
+                noise: (
+                    (
+                        "np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]",
+                        "np.concatenate([radius * np.cos(angle), radius * np.cos(angle)])[:size]",
+                    ),
+                )
+            },
+            "coordinates share their noise",
+        ),
+        (
+            "category order by frequency",
+            {
+                encoding: (
+                    (
+                        "    codes[~null] = lookup[index[~null]] if len(lookup) else -1\n",
+                        '    codes[~null] = lookup[index[~null]] if len(lookup) else -1\n    order = np.argsort(-np.bincount(codes[codes >= 0], minlength=column.size), kind="stable")\n    codes[codes >= 0] = np.argsort(order)[codes[codes >= 0]]\n',
+                    ),
+                )
+            },
+            "what a code means follows from the data",
+        ),
+        (
+            "null flag unpriced",
+            {
+                counts: (
+                    (
+                        "    shape = tuple(sizes[name] for name in columns)\n",
+                        "    seen = {name: codes[:, names.index(name)] for name in columns}\n    shape = tuple(\n        sizes[name] - (schema.modelled[name].nullable and not (seen[name] == sizes[name] - 1).any()) for name in columns\n    )\n",
+                    ),
+                )
+            },
+            "whether a column has nulls shows in the shape",
+        ),
+        (
+            "holdout row in training",
+            {rows: (("            table.take(~held),\n", "            table,\n"),)},
+            "parts that are priced as disjoint overlap",
+        ),
+        (
+            "max_rows forgotten",
+            {rows: (("    kept[order[rank < schema.unit.max_rows]] = True\n", "    kept[order] = True\n"),)},
+            "a person's hundred rows count in full",
+        ),
+        (
+            "budget refunded on crash",
+            {
+                run: (("        if not session.trace:\n", "        if True:\n"),),
+                "synthkit/privacy/ledger.py": (("        if trace:\n", "        if False:\n"),),
+            },
+            "a crash gives back what was spent",
+        ),
+        (
+            "log of a private count",
+            {
+                dpsgd: (
+                    (
+                        "            self._units = table.rows\n",
+                        '            self._units = table.rows\n            import logging\n\n            logging.getLogger("synthkit").debug("training on %d rows", table.rows)\n',
+                    ),
+                )
+            },
+            "the exact number of rows is logged",
+        ),
+        (
+            "exact row count in the manifest",
+            {
+                tables: (
+                    (
+                        "    return Private(concatenate(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)\n",
+                        "    rows = concatenate(_encoded(source, schema, batch_rows), schema)\n    return Private(rows, dataset=dataset, schema=schema.with_rows(rows.rows))\n",
+                    ),
+                )
+            },
+            "the schema that is saved tells how many rows there are",
+        ),
+        (
+            "pickled closure",
+            {
+                independent: (
+                    (
+                        "        write_model_card(folder, Independent.name",
+                        '        folder.mkdir(parents=True)\n        import pickle\n\n        (folder / "model.pkl").write_bytes(pickle.dumps(self.marginals))\n        Path.mkdir = lambda *a, **k: None\n        write_model_card(folder, Independent.name',
+                    ),
+                )
+            },
+            "a saved model that runs code when it is opened",
+        ),
+        (
+            "calibration overspends",
+            {
+                accounting: (
+                    (
+                        "            above = middle\n    return above\n",
+                        "            above = middle\n    return below\n",
+                    ),
+                )
+            },
+            "epsilon of what runs is above what was asked",
+        ),
+        (
+            "delta from elsewhere",
+            {
+                accounting: (
+                    (
+                        "        by_pld = _by_pld(event, delta - _ROUNDING, adjacency)\n",
+                        "        by_pld = _by_pld(event, 100 * delta, adjacency)\n",
+                    ),
+                )
+            },
+            "epsilon is stated at one delta and computed at another",
+        ),
+        (
+            "parallel parts are averaged",
+            {
+                accounting: (
+                    (
+                        "mixed = _pld(part, adjacency, interval).compute_mixture(mixed, share / weight)",
+                        "mixed = _pld(part, adjacency, interval)",
+                    ),
+                )
+            },
+            "only the last part's price counts",
+        ),
+        (
+            "exact values in an error",
+            {
+                encoding: (
+                    (
+                        '        raise DataError(f"{where}: {_rows(count)} with a value that is not declared; {remedy}")\n',
+                        '        raise DataError(f"{where}: {sorted(map(str, values[unknown]))} is not declared; {remedy}")\n',
+                    ),
+                )
+            },
+            "a message quotes a record",
+        ),
+    ]
+    return [Mutant(*entry) for entry in found]
+
+
+MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for mutant in _mutants()}
