@@ -140,12 +140,21 @@ def _priced(event_key: str, delta: float, adjacency: Adjacency) -> tuple[float, 
     import json
 
     event = from_json(json.loads(event_key))
+    if isinstance(event, dp_accounting.ComposedDpEvent) and len(event.events) == 1:
+        return _priced(key(event.events[0]), delta, adjacency)
     by_pld = by_rdp = math.inf
     if has_pld := _size(event) <= _MEANINGLESS and delta >= _SMALLEST:
         by_pld = _by_pld(event, delta - _ROUNDING, adjacency)
     if not has_pld or "exponential-mechanism" in event_key:
         by_rdp = float(rdp.compute_epsilon(_ORDERS, _rdp(event, adjacency), delta)[0])
-    return (max(0.0, by_pld), "PLD") if by_pld <= by_rdp else (max(0.0, by_rdp), "RDP")
+    found = (max(0.0, by_pld), "PLD") if by_pld <= by_rdp else (max(0.0, by_rdp), "RDP")
+    if isinstance(event, ParallelDpEvent) and "exponential-mechanism" in event_key:
+        # delta(eps) <= sum_i weight_i delta_i(eps), so it holds at the largest epsilon of any part, each by its own
+        # best accountant: one part may be cheaper by RDP while the other is by PLD.
+        apart = [_priced(key(part), delta, adjacency) for part in event.events]
+        worst = max(epsilon for epsilon, _ in apart)
+        found = min(found, (worst, "RDP" if any(name == "RDP" for _, name in apart) else "PLD"))
+    return found
 
 
 def _by_pld(event: DpEvent, delta: float, adjacency: Adjacency) -> float:

@@ -25,7 +25,15 @@ from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Categorical, Numeric, Schema
 from synthkit.data.tables import FrameSource, Source, check, read
-from synthkit.errors import DataError, JobError, LedgerError, NotReleasable, SynthkitError, UnreviewedSchema
+from synthkit.errors import (
+    BudgetExceeded,
+    DataError,
+    JobError,
+    LedgerError,
+    NotReleasable,
+    SynthkitError,
+    UnreviewedSchema,
+)
 from synthkit.evidence import Evidence
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
@@ -260,6 +268,11 @@ def _refuse_price(job: Job, priced: Price, allow_unreviewed: bool) -> None:
     if not accounting.is_private(priced.event):
         raise NotReleasable(
             f"method {job.method} has no privacy guarantee (epsilon is infinite); it is for comparison and cannot be released"
+        )
+    if priced.epsilon > job.budget.epsilon * (1 + 1e-9):
+        raise BudgetExceeded(
+            f"training and holdout together cost epsilon {priced.epsilon:.6g}, above the budget of {job.budget.epsilon:g}: "
+            f"a defect of method {job.method}; nothing was read or spent"
         )
 
 

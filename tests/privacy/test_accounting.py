@@ -597,3 +597,14 @@ def test_hostile_events_are_priced_in_bounded_time(document: dict[str, Any]) -> 
     accounting._priced.cache_clear()
     with within(10):  # instead of hours; a second on an idle machine
         epsilon(from_json(document), 1e-6, ADD)
+
+
+@pytest.mark.parametrize("adjacency", BOTH)
+def test_parts_in_parallel_cost_no_more_than_the_dearest(adjacency: Adjacency) -> None:
+    """One part is cheaper by RDP (choices), the other by PLD (Gaussian noise): each keeps its own."""
+    choices = compose([repeat(ExponentialMechanismDpEvent(0.05), 60), repeat(GaussianDpEvent(40.0), 10)])
+    noise = repeat(GaussianDpEvent(17.0), 10)
+    apart = [epsilon(part, 1e-6, adjacency) for part in (choices, noise)]
+    together = epsilon(ParallelDpEvent((0.7, 0.3), (choices, noise)), 1e-6, adjacency)
+    assert min(apart) * 0.9 < together <= max(apart) * (1 + 1e-9)
+    assert epsilon(compose([ParallelDpEvent((0.7, 0.3), (choices, noise))]), 1e-6, adjacency) == together

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import synthkit as sk
+from synthkit.data.tables import FrameSource
 from synthkit.errors import JobError, MethodError
 from synthkit.privacy.budget import Budget
+from synthkit.release.run import price
 from synthkit.synthesizers.aim import Aim
 from tests.synthesizers.contract import MethodContract, fitted
 from tests.tables import frame, schema
@@ -57,3 +62,11 @@ def test_a_condition_without_probability_is_refused() -> None:
     )
     with pytest.raises(JobError, match="no probability"):
         model.sample(3, where={"sex": "m"})
+
+
+def test_with_a_holdout_the_release_costs_no_more_than_was_asked(tmp_path: Path) -> None:
+    """Training has choices and is cheaper by RDP, the quality report by PLD: together they stay within the budget."""
+    job = sk.Job("people", FrameSource(frame(300)), schema(), Budget(1.0, 1e-6), "aim", 50, tmp_path / "release")
+    assert 0.98 < price(job).epsilon <= 1.0
+    made = sk.run(job, sk.Ledger(tmp_path / "ledger.sqlite"))
+    assert sk.verify(made.folder).epsilon == made.epsilon <= 1.0
