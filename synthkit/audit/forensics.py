@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import io
 import sqlite3
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,7 @@ def _forms(value: str | float | int) -> dict[str, bytes]:
     if sum(character.isdigit() for character in digits.rstrip("0").rstrip(".")) < _FEWEST_DIGITS:
         raise ValueError("plant a number of six digits or more: shorter ones occur by chance")
     forms = {"digits": digits.encode(), "float64": np.float64(value).tobytes()}
+    forms["big-endian float64"] = struct.pack(">d", value)  # how pickle keeps a float
     if abs(value) < float(np.finfo(np.float32).max):
         forms["float32"] = np.float32(value).tobytes()
     for width in (8, 4):

@@ -44,6 +44,7 @@ def around(content: bytes) -> bytes:
         (json.dumps([1, NUMBER, 2]).encode(), ("number", "digits")),
         (around(np.array([1.0, NUMBER]).tobytes()), ("number", "float64")),
         (around(np.array([1.0, NUMBER], np.float32).tobytes()), ("number", "float32")),
+        (around(np.array([1.0, NUMBER], ">f8").tobytes()), ("number", "big-endian float64")),
         (b"n=10004817.0;", ("whole", "digits")),
         (around(np.array([1, WHOLE]).tobytes()), ("whole", "int64")),
         (around(np.array([1, WHOLE], np.int32).tobytes()), ("whole", "int32")),
