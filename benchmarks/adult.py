@@ -31,6 +31,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "tabular_gan, warm start alone": ("tabular_gan", {"iterations": 0}),
     "tabular_gan, critic without threshold": ("tabular_gan", {"threshold": 0.0}),
     "tabular_gan": ("tabular_gan", {}),
+    "aim": ("aim", {}),
+    "aim, one marginal a round": ("aim", {"rounds": 32, "batch": 1}),
+    "aim, eight marginals a round": ("aim", {"rounds": 4, "batch": 8}),
 }
 
 
@@ -40,7 +43,9 @@ def main() -> None:
     parser.add_argument("--delta", type=float, default=1e-6)
     parser.add_argument("--adjacency", default="add-or-remove", choices=[a.value for a in Adjacency])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--methods", nargs="*", default=["independent", "tabular_gan, warm start alone", "tabular_gan"])
+    parser.add_argument(
+        "--methods", nargs="*", default=["independent", "tabular_gan, warm start alone", "tabular_gan", "aim"]
+    )
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
 
