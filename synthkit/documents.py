@@ -12,11 +12,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -217,24 +218,26 @@ def canonical_json(value: Any) -> str:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write ``content`` so that no reader ever sees a part of it, even after a crash."""
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes take the place of ``path`` once all are written and safe on the disk."""
+    umask = os.umask(0)
+    os.umask(umask)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _brief(problem: yaml.YAMLError) -> str:
@@ -243,4 +246,13 @@ def _brief(problem: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}: {text}" if mark else str(text)
 
 
-__all__ = ["canonical_json", "json_schema", "parse_yaml", "read_text", "read_yaml", "validate", "write_atomically"]
+__all__ = [
+    "canonical_json",
+    "json_schema",
+    "parse_yaml",
+    "read_text",
+    "read_yaml",
+    "replacing",
+    "validate",
+    "write_atomically",
+]

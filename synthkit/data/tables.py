@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
-import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -33,6 +31,7 @@ from synthkit.data import samples
 from synthkit.data.encoding import Table, check_columns, concatenate, from_frame
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
+from synthkit.documents import replacing
 from synthkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     separator = _SEPARATORS.get(_kind(path))
     if separator is None:
         raise DataError(f"{path}: write_csv writes {', '.join(_SEPARATORS)}")
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         packed = gzip.GzipFile("", "wb", fileobj=stream, mtime=0) if path.suffix.lower() == ".gz" else None
         _with_iso_moments(frame).to_csv(
             packed or stream,
@@ -252,7 +251,7 @@ def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     if _kind(path) != ".parquet":
         raise DataError(f"{path}: write_parquet writes .parquet")
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 
 
@@ -563,24 +562,6 @@ def _absent(database: str | None) -> bool:
     if not database or database == ":memory:" or database.startswith("file:"):
         return False
     return not Path(database).exists()
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes take the place of ``path`` once all are written."""
-    umask = os.umask(0)
-    os.umask(umask)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 __all__ = [

@@ -36,6 +36,7 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, check_settings, codes_of, finish, silent, write_model_card
 from synthkit.synthesizers.graphical import Clique, Graphical, Target, Tree, fit, junction_tree
+from synthkit.synthesizers.marginals import estimated_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +141,7 @@ class Aim:
     ) -> list[Clique]:
         schema, noise = data.schema, session.plan.noise
         names, sizes = list(schema.domain), tuple(schema.domain.values())
-        rows = _rows(released)
+        rows = estimated_rows(released)
         queries = [_named(clique, names) for clique in candidates]
         drawn = model.sample(min(max(1_000, round(_SAMPLED * rows)), 400_000), rng)
         expected = [exact_marginal(drawn, schema, query) * (rows / len(drawn)) for query in queries]
@@ -247,20 +248,13 @@ def _fitted(
     names: list[str],
     iterations: int,
 ) -> Graphical:
-    rows = _rows(released)
+    rows = estimated_rows(released)
     targets = []
     for marginal in released:
         columns = tuple(names.index(name) for name in marginal.columns)
         targets.append(Target(columns, marginal.counts / rows, (rows / marginal.sigma) ** 2))
     tree = junction_tree(sizes, [target.columns for target in targets])
     return fit(before.on(tree) if before else Graphical(tree), targets, iterations)
-
-
-def _rows(released: Sequence[NoisyMarginal]) -> float:
-    """The number of rows, from every table's total, weighted by precision."""
-    weights = np.array([1 / (marginal.counts.size * marginal.sigma**2) for marginal in released])
-    totals = np.array([marginal.counts.sum() for marginal in released])
-    return max(1.0, float((weights * totals).sum() / weights.sum()))
 
 
 def _one_ways(measured: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMarginal]:

@@ -48,7 +48,7 @@ class Measured:
         """Read all one-way marginals and, with a condition, each column's table with it."""
         names = list(schema.domain)
         tables = {marginal.columns: marginal.counts for marginal in released}
-        rows, sigma = max(1.0, _rows(released)), released[0].sigma
+        rows, sigma = estimated_rows(released), released[0].sigma
         if condition is None:
             blocks = [simplex(tables[(name,)] / rows)[None, :] for name in names]
             return cls(schema, None, rows, sigma, np.ones(1), np.concatenate(blocks, axis=1))
@@ -75,11 +75,11 @@ def simplex(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return projected
 
 
-def _rows(released: Sequence[NoisyMarginal]) -> float:
-    """Every table's total estimates the number of rows; its variance grows with its cells."""
+def estimated_rows(released: Sequence[NoisyMarginal]) -> float:
+    """Every table's total estimates the number of rows, at least 1; its variance grows with its cells."""
     weights = np.array([1 / (marginal.counts.size * marginal.sigma**2) for marginal in released])
     totals = np.array([marginal.counts.sum() for marginal in released])
-    return float((weights * totals).sum() / weights.sum())
+    return max(1.0, float((weights * totals).sum() / weights.sum()))
 
 
 def _average(once: NDArray[np.float64], summed: NDArray[np.float64], terms: int) -> NDArray[np.float64]:
@@ -107,4 +107,4 @@ def _fit(table: NDArray[np.float64], margin: NDArray[np.float64], chances: NDArr
     return np.ascontiguousarray(given.T)
 
 
-__all__ = ["Measured", "simplex"]
+__all__ = ["Measured", "estimated_rows", "simplex"]

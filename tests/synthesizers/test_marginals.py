@@ -127,13 +127,13 @@ def test_rows_are_estimated_by_precision() -> None:
     found = np.empty(DRAWS)
     for i in range(DRAWS):
         tables = [np.full(shape, 100 / math.prod(shape)) + rng.normal(0, 2, shape) for shape in shapes]
-        found[i] = marginals._rows([NoisyMarginal(("x",), table, 2.0) for table in tables])
+        found[i] = marginals.estimated_rows([NoisyMarginal(("x",), table, 2.0) for table in tables])
     check_variance(found - 100, 1 / sum(1 / (4 * math.prod(shape)) for shape in shapes))
 
 
 def test_a_less_noisy_table_weighs_more_in_the_rows() -> None:
     tables = [NoisyMarginal(("a",), np.array([100.0, 0.0]), 1.0), NoisyMarginal(("b",), np.array([0.0, 200.0]), 3.0)]
-    assert marginals._rows(tables) == pytest.approx((100 + 200 / 9) / (1 + 1 / 9))
+    assert marginals.estimated_rows(tables) == pytest.approx((100 + 200 / 9) / (1 + 1 / 9))
 
 
 # --- Measured ----------------------------------------------------------------------------------------
