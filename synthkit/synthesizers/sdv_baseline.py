@@ -61,7 +61,7 @@ class SdvBaseline:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SDV's advice on saving metadata and on its own deprecations
             synthesizer = getattr(single_table, _KINDS[self.kind])(metadata, **settings)
-            synthesizer.fit(frame)
+            synthesizer.fit({_table(data.schema): frame})
         progress(1.0, "fitted")
         return SdvModel(data.schema, synthesizer)
 
@@ -78,7 +78,7 @@ class SdvModel:
         """Rows for comparison; SDV keeps a random state of its own, so ``seed`` is not supported."""
         if seed is not None or where:
             raise JobError("sdv_baseline samples without seed and conditions; use SDV itself for those")
-        frame: pd.DataFrame = self.synthesizer.sample(num_rows=n) if n else self.synthesizer.sample(num_rows=1).iloc[:0]
+        frame: pd.DataFrame = self.synthesizer.sample(num_rows=max(1, n))[_table(self.schema)].iloc[:n]
         table = from_frame(frame[list(self.schema.modelled)], _modelled_only(self.schema), source="SDV's sample")
         return Synthetic(frame, discretize(table, self.schema))
 
@@ -90,6 +90,11 @@ class SdvModel:
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> SdvModel:
     """Refused, as saving is."""
     raise NotReleasable("SDV models are not saved here, so none can be loaded")
+
+
+def _table(schema: Schema) -> str:
+    """The one table's name in SDV's metadata."""
+    return str(next(iter(to_sdv(schema)["tables"])))
 
 
 def _modelled_only(schema: Schema) -> Schema:

@@ -40,7 +40,7 @@ def main() -> int:
             total += len(found)
             seconds = time.perf_counter() - start
             print(f"{check.__name__:36} {len(found)} alarms in {options.seeds} seeds, {seconds:.0f} s", flush=True)
-            print("".join(f"  {text}\n" for text in found), end="")
+            print("".join(f"  {text}\n" for text in found[:5]), end="")
     return 1 if total else 0
 
 
