@@ -498,7 +498,7 @@ def shuffling_scores(seed: int, *, shuffled: bool, trials: int = 100_000, steps:
     return bounds.multi_run(worlds[0], worlds[1], DELTA, alpha=1e-2)
 
 
-def shadow_fits_tell_little(seed: int, *, fits: int = 200) -> None:
+def shadow_fits_tell_little(seed: int, *, fits: int = 60) -> None:
     """Black box: models fitted with and without an outlier in an unseen category cannot be told apart by their rows.
 
     Where the domain is taken from the data, such an attacker is right every time (arXiv:2504.08254).
