@@ -227,7 +227,7 @@ class TabularGan:
         cells = sum(sizes[i] * sizes[j] for i, j in pairs)
         width = sum(sizes)
         private = 7e-9 * self.discriminator_steps * rate * schema.units * schema.unit.max_rows * cells
-        play = self.iterations * self.batch * (4e-11 * width**2 + 1.2e-10 * self.width * (width + 4 * self.width)) * 2
+        play = self.iterations * self.batch * (4e-11 * width**2 + 5e-11 * self.width * (width + 4 * self.width)) * 2
         play += self.iterations * (3e-8 * cells + 2e-3)
         physical = max(16, min(2048, 10_000_000 // cells))
         return 5.0 + private + play, 500.0 + 16e-6 * physical * cells + 60e-6 * cells + 3e-4 * schema.rows
