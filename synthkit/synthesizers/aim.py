@@ -36,7 +36,7 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, check_settings, codes_of, finish, silent, write_model_card
 from synthkit.synthesizers.graphical import Clique, Graphical, Target, Tree, fit, junction_tree
-from synthkit.synthesizers.marginals import estimated_rows
+from synthkit.synthesizers.marginals import estimated_rows, target_position
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,13 +272,9 @@ def _one_ways(measured: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMa
     return found
 
 
-def _target(schema: Schema) -> int | None:
-    return None if schema.target is None else list(schema.modelled).index(schema.target)
-
-
 def _start(schema: Schema) -> list[Clique]:
     """Every column with the target; every column by itself where there is none, or nothing else."""
-    target, columns = _target(schema), range(len(schema.modelled))
+    target, columns = target_position(schema), range(len(schema.modelled))
     if target is None or len(columns) == 1:
         return [(j,) for j in columns]
     return [tuple(sorted((j, target))) for j in columns if j != target]
@@ -286,7 +282,7 @@ def _start(schema: Schema) -> list[Clique]:
 
 def _candidates(schema: Schema) -> list[Clique]:
     """All pairs of columns and, with a target, all pairs together with it."""
-    target = _target(schema)
+    target = target_position(schema)
     others = [j for j in range(len(schema.modelled)) if j != target]
     pairs: list[Clique] = list(itertools.combinations(others, 2))
     if target is not None:

@@ -66,6 +66,11 @@ class Measured:
         return cls(schema, condition, rows, sigma, chances, np.concatenate(blocks, axis=1))
 
 
+def target_position(schema: Schema) -> int | None:
+    """Position of the target among the modelled columns, where there is one."""
+    return None if schema.target is None else list(schema.modelled).index(schema.target)
+
+
 def simplex(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Euclidean projection onto distributions (Held, Wolfe and Crowder 1974), any shape."""
     flat = np.sort(shares.ravel())[::-1]
@@ -107,4 +112,4 @@ def _fit(table: NDArray[np.float64], margin: NDArray[np.float64], chances: NDArr
     return np.ascontiguousarray(given.T)
 
 
-__all__ = ["Measured", "estimated_rows", "simplex"]
+__all__ = ["Measured", "estimated_rows", "simplex", "target_position"]

@@ -54,7 +54,7 @@ from synthkit.synthesizers.base import (
     silent,
     write_model_card,
 )
-from synthkit.synthesizers.marginals import Measured
+from synthkit.synthesizers.marginals import Measured, target_position
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class TabularGan:
         progress(0.0, "measuring marginals")
         released = noisy_marginals(data, session, _queries(schema), noise["marginals"])
         # WARM UP
-        measured = Measured.of(released, schema, _condition(schema))
+        measured = Measured.of(released, schema, target_position(schema))
         seed = session.noise.public_seed()
         generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
         if "discriminator" in noise:
@@ -387,18 +387,13 @@ def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> Tabular
         NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
         for j, entry in enumerate(parameters["marginals"])
     )
-    measured = Measured.of(list(released), schema, _condition(schema))
+    measured = Measured.of(list(released), schema, target_position(schema))
     generator = Generator(measured, latent=parameters["latent"], width=parameters["width"], seed=0)
     try:
         generator.load_state_dict(tensors)
     except RuntimeError:
         raise InputError(f"{folder}: the weights do not fit the schema") from None
     return TabularGanModel(schema, generator, released)
-
-
-def _condition(schema: Schema) -> int | None:
-    """Position of the target, where there is one."""
-    return None if schema.target is None else list(schema.modelled).index(schema.target)
 
 
 def _queries(schema: Schema) -> list[tuple[str, ...]]:
@@ -411,7 +406,7 @@ def _queries(schema: Schema) -> list[tuple[str, ...]]:
 
 def _pairs(schema: Schema) -> list[tuple[int, int]]:
     """Pairs of columns for the critic, evenly thinned where their cells are too many to hold."""
-    sizes, condition = list(schema.domain.values()), _condition(schema)
+    sizes, condition = list(schema.domain.values()), target_position(schema)
     pairs = [p for p in itertools.combinations(range(len(sizes)), 2) if condition not in p]
     cells = sum(sizes[i] * sizes[j] for i, j in pairs)
     kept = pairs[:: max(1, math.ceil(cells / _MOST_CELLS))]

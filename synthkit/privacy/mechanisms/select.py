@@ -51,14 +51,8 @@ def select(
     Returns:
         the index of the chosen candidate.
     """
-    session.check(data)
-    budget = session.plan.budget
-    radius = row_bound * budget.unit.max_rows
-    event = ExponentialMechanismDpEvent(epsilon)
-    charge = Charge(event, "exponential mechanism", radius, _SOURCE, what, norm="Linf")
-    session.charge(charge)
-    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-_LARGEST)
-    return session.choose(charge, np.clip(scores, -_LARGEST, _LARGEST))
+    unrestricted = np.zeros(0, dtype=bool)
+    return select_several(data, session, scores_of, lambda _: unrestricted, 1, row_bound, epsilon, what)[0]
 
 
 def select_several(
