@@ -187,6 +187,8 @@ def _kind(value: Any) -> str:
 def _form(form: Mapping[str, Any]) -> str:
     if "const" in form:
         return str(form["const"])
+    if "enum" in form:
+        return " or ".join(map(str, form["enum"]))
     if form.get("type") == "object":
         return f"a mapping with {' and '.join(form['required'])}"
     return {"array": "a list", "integer": "a whole number"}.get(form["type"], str(form["type"]))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from synthkit.data.repair import admit
 from synthkit.data.schema import (
     RESOLUTIONS,
     Boolean,
@@ -47,7 +48,7 @@ class Table:
 
     Attributes:
         columns: one array (n,) per modelled column: int32 positions for categories and booleans
-            (the null code is the last), float64 for numbers and moments (NaN for null).
+            (null is the last), float64 for numbers and moments (NaN for null).
         units: uint64 (n,), one key per unit of privacy; None where every row is its own unit.
         rows: n.
     """
@@ -96,7 +97,8 @@ def from_frame(frame: pd.DataFrame, schema: Schema, *, source: str = "data") -> 
 
     Raises:
         DataError: missing, extra or repeated columns; a value of the wrong type; a value outside
-            the domain where the schema says ``unknown: error``. Names column and row count.
+            the domain where the schema says ``unknown: error``; rows that, once clamped, break a
+            constraint without ``repair: true``. Names column or constraint, and row count.
     """
     check_columns(list(frame.columns), schema, source=source)
     columns = {
@@ -105,6 +107,7 @@ def from_frame(frame: pd.DataFrame, schema: Schema, *, source: str = "data") -> 
     units = None
     if schema.unit.column is not None:
         units = _unit_keys(frame[schema.unit.column], f"{source}: column {schema.unit.column}")
+    columns = admit(columns, schema, source)
     return Table(columns, units, len(frame))
 
 
@@ -131,13 +134,15 @@ def discretize(table: Table, schema: Schema) -> NDArray[np.int32]:
         if isinstance(column, Numeric):
             codes[:, j] = np.searchsorted(np.asarray(column.edges[1:-1]), values, side="right")
             codes[np.isnan(values.astype(np.float64, copy=False)), j] = len(column.edges) - 1
+        elif isinstance(column, Categorical) and column.merged:
+            codes[:, j] = np.array([*column.codes, column.size - 1], dtype=np.int32)[values.astype(np.int64)]
         else:
             codes[:, j] = values
     return codes
 
 
 def undiscretize(codes: NDArray[np.integer], schema: Schema, rng: np.random.Generator) -> Table:
-    """A table whose codes are ``codes``: numbers are drawn uniformly from their bin.
+    """A table whose codes are ``codes``: numbers are drawn uniformly from their bin, merged categories likewise.
 
     Args:
         codes: (n, d), each column within the schema's domain.
@@ -147,6 +152,8 @@ def undiscretize(codes: NDArray[np.integer], schema: Schema, rng: np.random.Gene
     for j, (name, column) in enumerate(schema.modelled.items()):
         if isinstance(column, Numeric):
             columns[name] = _draw_from_bins(codes[:, j], column, rng)
+        elif isinstance(column, Categorical) and column.merged:
+            columns[name] = _draw_from_merged(codes[:, j], column, rng)
         else:
             columns[name] = codes[:, j].astype(np.int32)
     return Table(columns, None, len(codes))
@@ -208,7 +215,7 @@ def _encode_label(values: pd.Series, column: Categorical | Boolean, where: str) 
     if isinstance(column, Categorical) and column.unknown == "other":
         other = [str(category) for category in column.categories].index("other")
         codes[unknown] = other
-        codes[null] = column.size - 1 if column.nullable else other
+        codes[null] = len(column.categories) if column.nullable else other
         return codes
     if count := int(unknown.sum()):
         remedy = (
@@ -216,7 +223,7 @@ def _encode_label(values: pd.Series, column: Categorical | Boolean, where: str) 
         )
         raise DataError(f"{where}: {_rows(count)} with a value that is not declared; {remedy}")
     _refuse_null(null, column.nullable, where)
-    codes[null] = column.size - 1
+    codes[null] = len(column.categories) if isinstance(column, Categorical) else 2
     return codes
 
 
@@ -345,8 +352,18 @@ def _draw_from_bins(codes: NDArray[np.integer], column: Numeric, rng: np.random.
             line = np.round(line, column.decimals)
     else:
         line = np.minimum(low + where * (high - low), np.nextafter(high, low))
+        line = np.where((high == column.high) & (np.nextafter(low, high) == high), high, line)  # closed: max itself
     line = np.clip(line, column.low, column.high)
     return np.where(null, np.nan, line)
+
+
+def _draw_from_merged(codes: NDArray[np.integer], column: Categorical, rng: np.random.Generator) -> NDArray[np.int32]:
+    coded = np.array([*column.codes, column.size - 1] if column.nullable else column.codes)
+    order = np.argsort(coded, kind="stable")
+    starts, sizes = np.searchsorted(coded[order], codes), np.bincount(coded)[codes]
+    places = starts + np.floor(rng.random(len(codes)) * sizes).astype(np.int64)
+    drawn: NDArray[np.int32] = order[places].astype(np.int32)
+    return drawn
 
 
 def _unit_keys(values: pd.Series, where: str) -> NDArray[np.uint64]:

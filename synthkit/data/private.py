@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, NoReturn, TypeVar
 
-from synthkit.data.schema import Schema
-from synthkit.errors import PrivateAccess
+from synthkit.data.schema import Schema, lines
+from synthkit.errors import PrivateAccess, SchemaError
 
 T = TypeVar("T")
 
@@ -34,6 +34,16 @@ class Private(Generic[T]):
         self.dataset = dataset
         self.schema = schema
         self.bounded = bounded or schema.unit.column is None
+
+    def under(self, schema: Schema) -> Private[T]:
+        """The same locked values under another schema, which may cut and merge them otherwise. Opens nothing.
+
+        Raises:
+            SchemaError: ``schema`` has other columns or another unit, and so would read the values wrongly.
+        """
+        if schema.unit != self.schema.unit or lines(schema) != lines(self.schema):
+            raise SchemaError(f"schema {schema.name} has not the columns and the unit of {self.schema.name}")
+        return Private(self.__value, dataset=self.dataset, schema=schema, bounded=self.bounded)
 
     def __repr__(self) -> str:
         return f"Private(dataset={self.dataset!r}, schema={self.schema.name!r}, columns={len(self.schema.columns)})"

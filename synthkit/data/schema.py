@@ -14,10 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from synthkit.data.grids import Grid, Quantiles, grid
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import SchemaError
+
+if TYPE_CHECKING:
+    from synthkit.data.constraints import Constraint
 
 VERSION = 1
 DEFAULT_BINS = 16
@@ -62,13 +66,15 @@ class Categorical:
     """A value out of a declared list.
 
     ``unknown``: ``error`` refuses a value that is not listed; ``other`` maps it to the category
-    ``other`` (added to the list where it is not in it).
+    ``other`` (added to the list where it is not in it). ``rare``: ``merge`` lets the categories that a
+    charged mechanism finds to be few share one code; a list says which ones do; ``keep``: none.
     """
 
     kind: ClassVar[str] = "categorical"
     categories: tuple[Category, ...]
     nullable: bool = False
     unknown: Literal["error", "other"] = "error"
+    rare: Literal["keep", "merge"] | tuple[Category, ...] = "keep"
 
     def __post_init__(self) -> None:
         if self.unknown not in ("error", "other"):
@@ -86,11 +92,34 @@ class Categorical:
             raise SchemaError(f"categories are listed twice: {', '.join(twice)}")
         if self.unknown == "other" and "other" not in labels:
             object.__setattr__(self, "categories", (*self.categories, "other"))
+        if isinstance(self.rare, str) and self.rare not in ("keep", "merge"):
+            raise SchemaError(f"rare: {self.rare} has no meaning; use keep, merge, or a list of categories")
+        if not self.merged <= {str(category) for category in self.categories}:
+            raise SchemaError("rare lists a category that is not declared")
+
+    @property
+    def merged(self) -> frozenset[str]:
+        """The categories, as texts, that are listed to share one code."""
+        return frozenset() if isinstance(self.rare, str) else frozenset(map(str, self.rare))
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The code of every category, in their order: the one that is shared comes after all others."""
+        merged, shared = self.merged, len(self.categories) - len(self.merged)
+        own = itertools.count()
+        return tuple(shared if str(category) in merged else next(own) for category in self.categories)
+
+    @property
+    def labels(self) -> list[str]:
+        """What each code stands for, for people; the null code left out."""
+        merged = self.merged
+        own = [str(category) for category in self.categories if str(category) not in merged]
+        return [*own, "(rare)"] if merged else own
 
     @property
     def size(self) -> int:
         """Number of codes, the null code included."""
-        return len(self.categories) + self.nullable
+        return len(self.categories) - len(self.merged) + bool(self.merged) + self.nullable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +141,14 @@ class Numeric(ABC):
 
     Inside, all three are floats on a line from ``low`` to ``high``; values sit on a grid of
     ``step`` (None: no grid). ``edges`` has one entry more than there are bins; bin i is
-    ``[edges[i], edges[i+1])``, the last one closed.
+    ``[edges[i], edges[i+1])``, the last one closed. Where the bins are quantiles, ``edges`` are public
+    ones on the same grid, for forecasts and figures; methods find their own.
     """
 
     kind: ClassVar[str]
     nullable: bool = False
     unknown: Literal["error", "clamp"] = "error"
-    bins: int | tuple[Any, ...] = DEFAULT_BINS
+    bins: int | tuple[Any, ...] | Quantiles = DEFAULT_BINS
     edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -160,6 +190,27 @@ class Numeric(ABC):
         """Number of codes: the bins and, where nullable, the null code."""
         return len(self.edges) - 1 + self.nullable
 
+    @property
+    def grid(self) -> Grid:
+        """The public cells on which quantiles are found.
+
+        Raises:
+            SchemaError: the bins are no quantiles, or a spike is no possible value.
+        """
+        if not isinstance(self.bins, Quantiles):
+            raise SchemaError("bins are declared, not found: there is no grid; write 'bins: {quantiles: 16}' for one")
+        try:
+            spikes = {self._inner(spike) for spike in self.bins.spikes}
+        except ValueError:
+            raise SchemaError("bins: a spike is not a possible value of the column") from None
+        spikes |= {0.0} if self.bins.scale == "log" and self.low <= 0 <= self.high else set()
+        spikes |= {self.low, self.high} if self.unknown == "clamp" else set()
+        return grid(self.low, self.high, self.step, self._at, self.bins, spikes)
+
+    def edge(self, value: float) -> Any:
+        """An edge on the inner line as it is written in ``bins``."""
+        return value
+
     def bin_labels(self) -> list[str]:
         """What each bin holds, for people."""
         step = self.step
@@ -174,6 +225,8 @@ class Numeric(ABC):
     def _cut(self) -> tuple[float, ...]:
         # On a grid, an edge is the first value of its bin and the top edge lies one step above
         # max, so that bins tile the values exactly and none is empty.
+        if isinstance(self.bins, Quantiles):
+            return self.grid.coarse
         low, high, step = self.low, self.high, self.step
         values = round((high - low) / step) + 1 if step else 0
         top = self._at(values) if step else high
@@ -218,6 +271,9 @@ class Integer(Numeric):
     @property
     def step(self) -> float:
         return 1.0
+
+    def edge(self, value: float) -> int:
+        return int(value)
 
     def __post_init__(self) -> None:
         if max(abs(self.min), abs(self.max)) > 2**52:
@@ -272,6 +328,14 @@ class Datetime(Numeric):
     min: str
     max: str
     resolution: Literal["second", "minute", "hour", "day"] = "day"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bins, Quantiles) and self.bins.scale != "linear":
+            raise SchemaError("bins: a log scale has no meaning for moments; leave it out")
+        super().__post_init__()
+
+    def edge(self, value: float) -> str:
+        return self._show(value)
 
     @property
     def low(self) -> float:
@@ -337,6 +401,7 @@ class Schema:
         unit: the unit of privacy.
         target: the column that downstream models predict, or None.
         reviewed: somebody vouches that nothing here was read off the private values.
+        constraints: what every row meets, real and synthetic (``constraints.py``).
     """
 
     name: str
@@ -345,6 +410,7 @@ class Schema:
     unit: Unit = Unit()
     target: str | None = None
     reviewed: bool = False
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -365,6 +431,13 @@ class Schema:
             raise SchemaError(
                 f"schema {self.name}: unit.column {self.unit.column!r} must be declared as a column of kind identifier"
             )
+        if self.constraints:
+            from synthkit.data.repair import verify  # it needs this module
+
+            try:
+                verify(self)
+            except SchemaError as problem:
+                raise SchemaError(f"schema {self.name}: {problem}") from None
 
     @property
     def modelled(self) -> dict[str, Modelled]:
@@ -405,7 +478,7 @@ class Schema:
         validate(document, "data/schema.v1.json", source=source, error=SchemaError)
         columns: dict[str, Column] = {}
         for name, entry in document["columns"].items():
-            settings = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items() if key != "kind"}
+            settings = {key: _setting(value) for key, value in entry.items() if key != "kind"}
             make: Callable[..., Column] = KINDS[entry["kind"]]
             try:
                 columns[name] = make(**settings)
@@ -414,6 +487,11 @@ class Schema:
             except OverflowError:
                 raise SchemaError(f"{source}: column {name}: a number is too large; at most about 1e308") from None
         unit = document.get("unit", "row")
+        constraints: list[Constraint] = []
+        if document.get("constraints"):
+            from synthkit.data.constraints import from_dict
+
+            constraints = [from_dict(entry) for entry in document["constraints"]]
         try:
             return cls(
                 name=document["name"],
@@ -422,6 +500,7 @@ class Schema:
                 unit=Unit() if unit == "row" else Unit(**unit),
                 target=document.get("target"),
                 reviewed=document.get("reviewed", False),
+                constraints=tuple(constraints),
             )
         except SchemaError as problem:
             raise SchemaError(f"{source}: {problem}") from None
@@ -435,7 +514,32 @@ class Schema:
         if self.target is not None:
             document["target"] = self.target
         document["columns"] = {name: _column_to_dict(column) for name, column in self.columns.items()}
+        if self.constraints:
+            from synthkit.data.constraints import to_dict
+
+            document["constraints"] = [to_dict(constraint) for constraint in self.constraints]
         return document
+
+
+def lines(schema: Schema) -> list[tuple[str, Column]]:
+    """The columns up to how they are coded: equal where the inner lines are."""
+    return [
+        (
+            name,
+            replace(column, bins=DEFAULT_BINS)
+            if isinstance(column, Numeric)
+            else replace(column, rare="keep")
+            if isinstance(column, Categorical)
+            else column,
+        )
+        for name, column in schema.columns.items()
+    ]
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Quantiles.from_dict(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _column_to_dict(column: Column) -> dict[str, Any]:
@@ -446,6 +550,8 @@ def _column_to_dict(column: Column) -> dict[str, Any]:
         value = getattr(column, name)
         if value != parameter.default:
             entry[name] = list(value) if isinstance(value, tuple) else value
+            if isinstance(value, Quantiles):
+                entry[name] = value.to_dict()
     return entry
 
 
@@ -461,6 +567,8 @@ __all__ = [
     "Integer",
     "Modelled",
     "Numeric",
+    "Quantiles",
     "Schema",
     "Unit",
+    "lines",
 ]

@@ -33,6 +33,7 @@ from synthkit.data.schema import (
     Identifier,
     Integer,
     Numeric,
+    Quantiles,
     Schema,
     Unit,
 )
@@ -55,14 +56,28 @@ def categoricals(draw: st.DrawFn) -> Categorical:
         categories=tuple(categories),
         nullable=draw(st.booleans()),
         unknown=draw(st.sampled_from(["error", "other"])),
+        rare=draw(st.sampled_from(["keep", "merge"]) | merged(categories)),
     )
+
+
+def merged(categories: list[str | int]) -> st.SearchStrategy[tuple[str | int, ...]]:
+    return st.lists(st.sampled_from(categories), min_size=1, unique=True).map(tuple)
+
+
+@st.composite
+def cuts(draw: st.DrawFn, *scales: str) -> int | Quantiles:
+    """A number of bins, or quantiles on a grid."""
+    count = draw(st.integers(1, 20))
+    if draw(st.booleans()):
+        return count
+    return Quantiles(count, grid=draw(st.integers(count, 300)), scale=draw(st.sampled_from(scales)))  # type: ignore[arg-type]
 
 
 @st.composite
 def integers(draw: st.DrawFn) -> Integer:
     low, high = sorted(draw(st.lists(st.integers(-(2**52), 2**52), min_size=2, max_size=2, unique=True)))
     edges = st.lists(st.integers(low, high), min_size=1, max_size=5, unique=True).map(lambda e: tuple(sorted(e)))
-    return Integer(min=low, max=high, nullable=draw(st.booleans()), bins=draw(st.integers(1, 20) | edges))
+    return Integer(min=low, max=high, nullable=draw(st.booleans()), bins=draw(cuts("linear", "log") | edges))
 
 
 @st.composite
@@ -73,7 +88,8 @@ def continua(draw: st.DrawFn) -> Continuous:
     else:
         number = st.integers(-(10**9), 10**9).map(lambda n: round(n / 10**decimals, decimals))
     low, high = sorted(draw(st.lists(number, min_size=2, max_size=2, unique=True)))
-    return Continuous(min=low, max=high, decimals=decimals, nullable=draw(st.booleans()), bins=draw(st.integers(1, 20)))
+    bins = draw(cuts("linear", "log"))
+    return Continuous(min=low, max=high, decimals=decimals, nullable=draw(st.booleans()), bins=bins)
 
 
 @st.composite
@@ -87,7 +103,7 @@ def datetimes(draw: st.DrawFn) -> Datetime:
         max=high.isoformat(),
         resolution=resolution,
         nullable=draw(st.booleans()),
-        bins=draw(st.integers(1, 20)),
+        bins=draw(cuts("linear")),
     )
 
 

@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 
 import synthkit
 from synthkit.data.private import Private, reveal
-from synthkit.data.schema import Categorical, Schema
-from synthkit.errors import PrivateAccess
+from synthkit.data.schema import Categorical, Identifier, Integer, Schema, Unit
+from synthkit.errors import PrivateAccess, SchemaError
 
 PACKAGE = Path(synthkit.__file__).parent
 SCHEMA = Schema(name="people", columns={"a": Categorical(categories=("x",))}, rows=10)
@@ -80,6 +81,27 @@ def test_it_can_be_handed_around(box: Private[list[str]], planted: str) -> None:
     assert {box: 1}[box] == 1  # by identity
     assert box.schema is SCHEMA
     assert reveal(box) == [planted]
+
+
+def test_another_schema_may_code_it_otherwise_and_nothing_else() -> None:
+    columns = {"id": Identifier(), "a": Categorical(categories=("x", "y")), "b": Integer(min=0, max=9)}
+    schema = Schema(name="s", columns=columns, rows=10, unit=Unit("id", 2))
+    box = Private([1], dataset="d", schema=schema, bounded=True)
+    other = replace(
+        schema, columns={**columns, "a": replace(columns["a"], rare=("y",)), "b": replace(columns["b"], bins=2)}
+    )
+    seen = box.under(other)
+    assert seen.schema is other and seen.bounded and reveal(seen) is reveal(box)
+    assert not Private([1], dataset="d", schema=schema).under(other).bounded
+    for wrong in (
+        replace(schema, unit=Unit("id", 3)),
+        replace(schema, unit=Unit()),
+        replace(schema, columns={**columns, "b": Integer(min=0, max=8)}),
+        replace(schema, columns={**columns, "a": Categorical(categories=("y", "x"))}),
+        replace(schema, columns={name: columns[name] for name in ("id", "b", "a")}),
+    ):
+        with pytest.raises(SchemaError, match="the columns and the unit"):
+            box.under(wrong)
 
 
 def test_only_privacy_opens_it() -> None:
