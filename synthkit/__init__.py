@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synthkit.data.drafts import draft as draft_schema
+    from synthkit.data.linked import LinkedSchema
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
     from synthkit.release.bundle import verify
     from synthkit.release.job import Job
+    from synthkit.release.linked import fit_linked, price_linked
     from synthkit.release.run import Price, Release, fit, price, run
     from synthkit.synthesizers.base import Synthetic, load, method
+    from synthkit.synthesizers.linked import load_linked
 
 __version__ = "0.1.0"
 
@@ -34,6 +37,7 @@ _HOMES = {
     "Evidence": "synthkit.evidence:Evidence",
     "Job": "synthkit.release.job:Job",
     "Ledger": "synthkit.privacy.ledger:Ledger",
+    "LinkedSchema": "synthkit.data.linked:LinkedSchema",
     "Price": "synthkit.release.run:Price",
     "Release": "synthkit.release.run:Release",
     "Schema": "synthkit.data.schema:Schema",
@@ -41,9 +45,12 @@ _HOMES = {
     "Unit": "synthkit.data.schema:Unit",
     "draft_schema": "synthkit.data.drafts:draft",
     "fit": "synthkit.release.run:fit",
+    "fit_linked": "synthkit.release.linked:fit_linked",
     "load": "synthkit.synthesizers.base:load",
+    "load_linked": "synthkit.synthesizers.linked:load_linked",
     "method": "synthkit.synthesizers.base:method",
     "price": "synthkit.release.run:price",
+    "price_linked": "synthkit.release.linked:price_linked",
     "run": "synthkit.release.run:run",
     "verify": "synthkit.release.bundle:verify",
 }
@@ -68,6 +75,7 @@ __all__ = [
     "Evidence",
     "Job",
     "Ledger",
+    "LinkedSchema",
     "Price",
     "Release",
     "Schema",
@@ -76,9 +84,12 @@ __all__ = [
     "__version__",
     "draft_schema",
     "fit",
+    "fit_linked",
     "load",
+    "load_linked",
     "method",
     "price",
+    "price_linked",
     "run",
     "verify",
 ]

@@ -179,6 +179,7 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
     Example:
       synthkit sample release/ --rows 1000 --where sex=Female -o women.csv
     """
+    from synthkit.data.linked import LinkedSchema
     from synthkit.data.tables import write_csv, write_parquet
     from synthkit.synthesizers.base import load
 
@@ -193,7 +194,11 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
         raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
     if (folder / "manifest.json").exists():
         raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does")
-    drawn = load(folder).sample(rows, where=where, seed=seed)
+    fitted = load(folder)
+    of: object = fitted.schema
+    if isinstance(of, LinkedSchema):
+        raise JobError(f"{folder}: a model of linked tables; draw from it in Python, with synthkit.load_linked(folder)")
+    drawn = fitted.sample(rows, where=where, seed=seed)
     with _writing(output):
         (write_parquet if output.suffix.lower() == ".parquet" else write_csv)(drawn.frame, output)
     _show({"rows": rows, "output": str(output)}, f"{rows} rows written to {output}", as_json)

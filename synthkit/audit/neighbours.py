@@ -8,14 +8,16 @@ of coins by position leaves everyone else's coin alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from synthkit.data.encoding import discretize, from_frame, to_frame, undiscretize
+from synthkit.data.encoding import Table, discretize, from_frame, to_frame, undiscretize
+from synthkit.data.repair import repaired
 from synthkit.data.schema import Categorical, Continuous, Datetime, Identifier, Integer, Numeric, Schema
+from synthkit.errors import DataError
 from synthkit.privacy.budget import Adjacency
 
 
@@ -34,16 +36,20 @@ class Pair:
 
 
 def table(schema: Schema, rows: int, *, seed: int = 0) -> pd.DataFrame:
-    """``rows`` rows with every code equally likely, columns independent; identifiers filled in."""
+    """``rows`` rows with every code equally likely, columns independent; identifiers filled in.
+
+    Rows that break a constraint are repaired: the schema refuses them.
+    """
     rng = np.random.default_rng(seed)
     codes = np.stack([rng.integers(0, size, rows) for size in schema.domain.values()], axis=1)  # (rows, d)
     modelled = Schema(name=schema.name, columns=schema.modelled, rows=schema.rows)
-    values = to_frame(undiscretize(codes, modelled, rng), modelled)
-    people = _people(schema, max(1, rows // schema.unit.max_rows))[:-1]
+    columns = repaired(undiscretize(codes, modelled, rng).columns, schema, rng=rng)
+    values = to_frame(Table(columns, None, rows), modelled)
+    names = people(schema, max(1, rows // schema.unit.max_rows))[:-1]
     for name, column in schema.columns.items():
         if isinstance(column, Identifier):
             values[name] = (
-                rng.choice(people, rows) if name == schema.unit.column else [f"{name} {k}" for k in range(rows)]
+                rng.choice(names, rows) if name == schema.unit.column else [f"{name} {k}" for k in range(rows)]
             )
     return values[list(schema.columns)].astype(object)
 
@@ -62,16 +68,18 @@ def pairs(schema: Schema, adjacency: Adjacency, *, rows: int = 200, seed: int = 
         seed: of the draws.
     """
     common = table(schema, rows, seed=seed)
-    newcomer = _people(schema, max(1, rows // schema.unit.max_rows))[-1]
-    units = {name: _unit(schema, newcomer, make, seed) for name, make in _KINDS.items()}
+    newcomer = people(schema, max(1, rows // schema.unit.max_rows))[-1]
+    # All rows of one unit, one more than it may have where it may have several.
+    most = 1 if schema.unit.column is None else schema.unit.max_rows + 1
+    units = {kind: unit(schema, newcomer, kind, most, seed=seed + 1) for kind in _KINDS}
     if adjacency is Adjacency.REPLACE_ONE:
         base = units["ordinary"]
-        for name, unit in units.items():
-            if name != "ordinary":
-                yield Pair(f"replaced: {name}", _joined(common, base), _joined(common, unit))
+        for kind, rows_of_one in units.items():
+            if kind != "ordinary":
+                yield Pair(f"replaced: {kind}", _joined(common, base), _joined(common, rows_of_one))
         return
-    for name, unit in units.items():
-        yield Pair(f"added: {name}", common, _joined(common, unit))
+    for kind, rows_of_one in units.items():
+        yield Pair(f"added: {kind}", common, _joined(common, rows_of_one))
     yield Pair("removed: ordinary", _joined(common, units["ordinary"]), common)
     yield Pair("added to an empty table", common.iloc[:0], units["ordinary"])
     yield Pair("added to a single row", common.iloc[:1], _joined(common.iloc[:1], units["ordinary"]))
@@ -80,20 +88,30 @@ def pairs(schema: Schema, adjacency: Adjacency, *, rows: int = 200, seed: int = 
         yield Pair("added: the only one of its label", lonely, _joined(lonely, units["last"]))
 
 
-def _unit(schema: Schema, newcomer: str, make: Callable[[Any], object], seed: int) -> pd.DataFrame:
-    """All rows of one unit, one more than it may have where it may have several."""
-    count = 1 if schema.unit.column is None else schema.unit.max_rows + 1
-    unit = table(schema, count, seed=seed + 1)
+def unit(schema: Schema, newcomer: str, kind: str, rows: int, *, seed: int = 0) -> pd.DataFrame:
+    """``rows`` rows of one unit, whose values are all of one kind: ``"ordinary"``, ``"last"``, ``"null"``..."""
+    made = table(schema, rows, seed=seed)
     for name, column in schema.modelled.items():
-        value = make(column)
+        value = _KINDS[kind](column)
         if value is not _KEEP:
-            unit[name] = pd.Series([value] * count, dtype=object)
+            made[name] = pd.Series([value] * rows, dtype=object)
     if schema.unit.column is not None:
-        unit[schema.unit.column] = newcomer
-    return unit
+        made[schema.unit.column] = newcomer
+    return _admitted(made, schema)
 
 
-def _people(schema: Schema, count: int) -> list[str]:
+def _admitted(made: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The rows as they are, or repaired where a constraint refuses them."""
+    try:
+        from_frame(made, schema)
+    except DataError:
+        lenient = replace(schema, constraints=tuple(replace(c, repair=True) for c in schema.constraints))
+        values = to_frame(from_frame(made, lenient), schema).astype(object)
+        return made.assign(**{name: values[name] for name in schema.modelled})
+    return made
+
+
+def people(schema: Schema, count: int) -> list[str]:
     """Names of ``count`` units and one more, whose key sorts last: it takes nobody's place."""
     names = [f"person {k}" for k in range(count + 1)]
     if schema.unit.column is None:
@@ -171,4 +189,4 @@ _KINDS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-__all__ = ["Pair", "pairs", "table"]
+__all__ = ["Pair", "pairs", "people", "table", "unit"]

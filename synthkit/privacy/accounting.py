@@ -22,11 +22,12 @@ from dp_accounting.privacy_accountant import NeighboringRelation, UnsupportedEve
 from dp_accounting.rdp import rdp_privacy_accountant as rdp
 
 from synthkit.errors import JobError
-from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.budget import Adjacency, Budget, Remainder
 from synthkit.privacy.events import (
     DiscreteGaussianDpEvent,
     ExponentialMechanismDpEvent,
     ParallelDpEvent,
+    compose,
     from_json,
     key,
 )
@@ -99,7 +100,7 @@ def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: floa
 
     Args:
         event_at: the event at a noise scale; its epsilon falls as the scale grows.
-        budget: what may be spent.
+        budget: what may be spent; of a :class:`Remainder`, together with what is spoken for.
         low, high: where the scale is looked for; at ``low`` no more noise is taken away.
 
     Returns:
@@ -111,7 +112,9 @@ def calibrate(event_at: Callable[[float], DpEvent], budget: Budget, *, low: floa
     """
 
     def spent(scale: float) -> float:
-        return epsilon(event_at(scale), budget.delta, budget.adjacency)
+        event = event_at(scale)
+        whole = compose([budget.spoken_for, event]) if isinstance(budget, Remainder) else event
+        return epsilon(whole, budget.delta, budget.adjacency)
 
     # Approach from the quiet side: privacy losses of tiny noise are huge and slow to compute.
     above = 8.0

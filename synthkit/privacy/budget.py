@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthkit.data.schema import Unit
 from synthkit.errors import JobError
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
 
 
 class Adjacency(StrEnum):
@@ -65,4 +68,26 @@ class Budget:
         return {**asdict(self), "adjacency": self.adjacency.value}
 
 
-__all__ = ["Adjacency", "Budget", "Unit"]
+@dataclass(frozen=True, kw_only=True)
+class Remainder(Budget):
+    """A budget of which a part is spoken for: what is calibrated to it gets the rest.
+
+    ``epsilon`` remains the whole. Nothing is subtracted: costs are composed, and the composition is priced.
+
+    Attributes:
+        spoken_for: what else will run within the same budget.
+    """
+
+    spoken_for: DpEvent
+
+    @classmethod
+    def of(cls, budget: Budget, spoken_for: DpEvent) -> Remainder:
+        """What ``spoken_for`` leaves of ``budget``; of a remainder, together with what it leaves out already."""
+        if isinstance(budget, Remainder):
+            from synthkit.privacy.events import compose
+
+            spoken_for = compose([budget.spoken_for, spoken_for])
+        return cls(budget.epsilon, budget.delta, budget.adjacency, budget.unit, spoken_for=spoken_for)
+
+
+__all__ = ["Adjacency", "Budget", "Remainder", "Unit"]

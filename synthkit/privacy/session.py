@@ -7,6 +7,7 @@ differ.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import dp_accounting
@@ -69,6 +70,31 @@ class Session:
             raise MethodError(f"the plan protects one {self.plan.budget.unit}, the rows' unit is {data.schema.unit}")
         if not data.bounded:
             raise MethodError(f"a unit may have any number of rows in {data!r}; bound_contributions() them first")
+
+    def part(self, plan: Plan) -> Session:
+        """This session, for the mechanisms on one of several tables that hold rows of the same units.
+
+        Claim. Mechanisms on several tables, each with its sensitivity under its own table's unit, cost
+        their composition. Argument: (1) a neighbouring change adds, removes or replaces one unit, with
+        all its rows in all tables. (2) Seen from one table, that is at most one unit of *its* unit, of
+        at most ``max_rows`` rows there (or nothing at all, where the unit has none): its event bounds
+        the privacy loss of a mechanism that reads this table alone. (3) So every mechanism is one on
+        the whole database with that event, and they compose adaptively in the ordinary way.
+
+        The books are the same: what a part charges is charged here, and must be in the plan here.
+
+        Args:
+            plan: of the part; its budget says the table's unit, and is otherwise this session's.
+
+        Raises:
+            MethodError: another adjacency, another delta, or a unit that another column names.
+        """
+        ours, theirs = self.plan.budget, plan.budget
+        if (ours.adjacency, ours.delta, ours.unit.column) != (theirs.adjacency, theirs.delta, theirs.unit.column):
+            raise MethodError(f"a part protects one {theirs.unit} ({theirs.adjacency}), the whole one {ours.unit}")
+        seen = copy(self)
+        seen.plan = plan
+        return seen
 
     def charge(self, charge: Charge) -> None:
         """Book one mechanism, before it reads.

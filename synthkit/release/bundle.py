@@ -477,12 +477,20 @@ def _released(schema: Schema) -> dict[str, Any]:
 
 
 def _strict(schema: Schema) -> Schema:
-    """The domain of the synthetic table. Nothing is clamped or mapped: what lies outside is wrong."""
+    """The domain of the synthetic table. Nothing is clamped, mapped or repaired: what lies outside is wrong."""
     columns = {
         name: replace(column, unknown="error") if isinstance(column, (Categorical, Numeric)) else column
         for name, column in schema.modelled.items()
     }
-    return Schema(name=schema.name, columns=columns, rows=schema.rows, unit=Unit(), target=schema.target)
+    constraints = tuple(replace(constraint, repair=False) for constraint in schema.constraints)
+    return Schema(
+        name=schema.name,
+        columns=columns,
+        rows=schema.rows,
+        unit=Unit(),
+        target=schema.target,
+        constraints=constraints,
+    )
 
 
 def _canonical(frame: pd.DataFrame, facts: Facts) -> pd.DataFrame:

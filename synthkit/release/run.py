@@ -424,7 +424,7 @@ def labels(name: str, schema: Schema) -> list[str]:
     if isinstance(column, Numeric):
         shown = column.bin_labels()
     elif isinstance(column, Categorical):
-        shown = [str(category) for category in column.categories]
+        shown = column.labels
     else:
         shown = ["false", "true"]
     return shown + (["(no value)"] if column.nullable else [])

@@ -49,13 +49,14 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import method
 from synthkit.synthesizers.tabular_gan import PairCritic
-from tests.tables import frame, private, schema
+from tests.tables import frame, private, schema, shaped
 
 ALARM = 1e-7  # p-value below which a statistical check alarms
 DELTA = 1e-5
 SHORT: Mapping[str, dict[str, Any]] = {
     "independent": {},
-    "aim": {"rounds": 2, "batch": 2, "iterations": 4},
+    "aim": {"marginals": 4, "rounds": 2, "iterations": 4},
+    "mst": {"iterations": 4},
     "tabular_gan": {"iterations": 3, "batch": 32, "width": 8, "latent": 4, "discriminator_steps": 4},
 }
 
@@ -63,9 +64,17 @@ SHORT: Mapping[str, dict[str, Any]] = {
 # 1 Replay ---------------------------------------------------------------------------------------
 
 
-def replays(name: str, settings: Mapping[str, Any], unit: Unit, adjacency: Adjacency, *, rows: int = 200) -> None:
+def replays(
+    name: str,
+    settings: Mapping[str, Any],
+    unit: Unit,
+    adjacency: Adjacency,
+    *,
+    rows: int = 200,
+    of: Callable[..., Schema] = schema,
+) -> None:
     """No divergence over every pair of neighbours, and a bound that is reached."""
-    public = schema(unit=unit, rows=rows)
+    public = of(unit=unit, rows=rows)
     program = fitting(method(name, settings), public, Budget(2.0, DELTA, adjacency, unit))
     tightest = 0.0
     for pair in pairs(public, adjacency, rows=rows):
@@ -73,6 +82,11 @@ def replays(name: str, settings: Mapping[str, Any], unit: Unit, adjacency: Adjac
         assert found.passed, f"{pair.name}: {'; '.join(map(str, found.divergences[:3]))}"
         tightest = max(tightest, found.tightest)
     assert tightest > 0.9, "no neighbour moved any answer by its bound: the price is too high, or the attack too weak"
+
+
+def shapes_replay() -> None:
+    """Codes that are found for a method give nothing away either."""
+    replays("independent", {}, Unit(), Adjacency.ADD_OR_REMOVE, of=shaped)
 
 
 # 2, 3 Gradients -----------------------------------------------------------------------------------

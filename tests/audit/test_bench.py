@@ -46,6 +46,7 @@ def test_gradients(check: Callable[[str], None], clipping: str) -> None:
         checks.budgets_are_kept,
         checks.charges_come_first,
         checks.the_whole_release_replays,
+        checks.shapes_replay,
     ],
 )
 def test_once(check: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from synthkit.data.schema import Boolean, Categorical, Continuous, Datetime, Ide
 from synthkit.privacy.budget import Adjacency
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.rows import bound_contributions
-from tests.tables import schema
+from tests.tables import constrained, schema
 
 STRICT = {
     "age": Integer(min=-3, max=99, bins=5),
@@ -41,6 +41,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "people": schema(rows=40, unit=Unit("person", 3)),
     "people of one row": schema(rows=40, unit=Unit("person", 1)),
     "more rows a person than rows": schema(rows=40, unit=Unit("person", 50)),
+    "constraints": constrained(),
+    "constraints with repair": constrained(repair=True, unit=Unit("person", 3)),
     "strict": Schema("strict", STRICT, 40, target="sex"),
     "open": Schema("open", OPEN, 40, target="ill"),
     "one column": Schema("one", {"ill": Boolean()}, 40),

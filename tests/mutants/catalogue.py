@@ -366,6 +366,23 @@ def _mutants() -> list[Mutant]:
             "what a code means follows from the data",
         ),
         (
+            "quantiles from the exact counts",
+            {
+                "synthkit/synthesizers/shaped.py": (
+                    (
+                        "    found = {m.columns[0]: shapes.shape(m.counts, m.sigma, m.columns[0], schema) for m in measured}\n",
+                        "    from synthkit.data.encoding import discretize\n"
+                        "    from synthkit.data.private import reveal\n"
+                        "    from synthkit.privacy.mechanisms.counts import exact_marginal\n\n"
+                        "    codes, cut = discretize(reveal(data), shapes.fine(schema)), shapes.fine(schema)\n"
+                        "    exact = {m.columns[0]: exact_marginal(codes, cut, m.columns) for m in measured}\n"
+                        "    found = {name: shapes.shape(counts, sigma, name, schema) for name, counts in exact.items()}\n",
+                    ),
+                )
+            },
+            "a noisy marginal is paid for, and edges, rare categories and shares are read off the rows",
+        ),
+        (
             "null flag unpriced",
             {
                 counts: (

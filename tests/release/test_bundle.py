@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from synthkit.data import encoding
+from synthkit.data.constraints import Never
 from synthkit.data.schema import Boolean, Categorical, Continuous, Datetime, Identifier, Integer, Schema, Unit
 from synthkit.documents import json_schema
 from synthkit.errors import BudgetExceeded, DataError, JobError, UnreviewedSchema, VerificationFailed
@@ -314,6 +315,20 @@ def test_values_outside_the_domain_are_refused(column: str, value: Any, tmp_path
     with pytest.raises(DataError, match=column):
         write(tmp_path / "b", facts(), wrong, figures=())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_break_a_constraint_are_refused(tmp_path: Path) -> None:
+    never = Never(where={"education_years": (1, 8), "code": 30}, repair=True)
+    public = replace(SCHEMA, constraints=(never,))
+    good = frame().assign(education_years=12)
+    write(tmp_path / "good", facts(schema=public), good, figures=())
+    verify(tmp_path / "good")
+    assert Schema.from_dict(manifest_of(tmp_path / "good")["schema"]).constraints == (never,)
+    wrong = good.copy()
+    wrong.loc[3, ["education_years", "code"]] = [8, 30]
+    with pytest.raises(DataError, match="1 row with values that break the constraint 'never education_years"):
+        write(tmp_path / "wrong", facts(schema=public), wrong, figures=())
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

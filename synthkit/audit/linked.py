@@ -1,0 +1,126 @@
+"""Neighbouring linked tables to attack with, and a fit of linked tables as a program to replay.
+
+A replay hands a program one frame. Both tables are stacked into one, the table's name in the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from synthkit.audit import neighbours
+from synthkit.audit.neighbours import Pair, unit
+from synthkit.audit.programs import saved
+from synthkit.audit.replay import Opener, Program
+from synthkit.data.linked import LinkedSchema
+from synthkit.data.schema import Schema
+from synthkit.data.tables import FrameSource
+from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.links import Linked, read_linked
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+
+
+class FitsLinked(Protocol):
+    """The part of a method for linked tables that is attacked."""
+
+    def plan(self, schema: LinkedSchema, budget: Budget) -> Plan:
+        """The price of a fit."""
+
+    def fit(self, data: Linked, session: Session, *, progress: Any = ...) -> Any:
+        """Run it; the model has ``sample`` and ``save``."""
+
+
+def fitting(method: FitsLinked, schema: LinkedSchema, budget: Budget, *, rows: int = 50) -> Program:
+    """``method`` as a program on a stacked frame: read, link, fit, save, sample.
+
+    Args:
+        method: what is attacked.
+        schema, budget: under which.
+        rows: synthetic parents that are drawn and compared, with their children.
+    """
+    plan = method.plan(schema, budget)
+
+    def program(both: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
+        steps: list[tuple[float, str]] = []
+        frames = [_unstacked(both, part, public) for part, public in enumerate((schema.parent, schema.child))]
+        session = open_session(plan)
+        above, below = map(FrameSource, frames)
+        joined = read_linked(above, below, schema, dataset=schema.parent.name, noise=noise)
+        model = method.fit(joined, session, progress=lambda share, what: steps.append((share, what)))
+        drawn = model.sample(rows, seed=0)
+        return {
+            "progress": steps,
+            "model": saved(model),
+            "parents": drawn.parents,
+            "children": drawn.children,
+            "spent": session.spent,
+        }
+
+    return program
+
+
+def pairs(schema: LinkedSchema, adjacency: Adjacency, *, parents: int = 60, seed: int = 0) -> Iterator[Pair]:
+    """Pairs of stacked frames that differ in one parent with all its children.
+
+    The parent that is added, removed or replaced has no child, one, as many as are used, or more;
+    ordinary ones, extreme ones, or nothing but nulls.
+
+    Args:
+        schema: the public domain of both tables.
+        adjacency: what a neighbour is.
+        parents: how many others there are.
+        seed: of the draws.
+    """
+    most, rng, public, child = schema.max_children, np.random.default_rng(seed), schema.parent, schema.child
+    *names, newcomer = neighbours.people(public, parents)
+    others = neighbours.table(public, parents, seed=seed).assign(**{schema.key: names})
+    owned = np.repeat(np.array(names, dtype=object), rng.integers(0, most + 2, parents))
+    theirs = neighbours.table(child, len(owned), seed=seed + 1).assign(**{schema.key: owned})
+
+    def one(kind: str, children: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return unit(public, newcomer, kind, 1, seed=seed + 2), unit(child, newcomer, kind, children, seed=seed + 3)
+
+    def joined(kind: str, children: int) -> pd.DataFrame:
+        parent, own = one(kind, children)
+        return stacked(_joined(others, parent), _joined(theirs, own))
+
+    numbers = {"no child": 0, "one child": 1, "all children": most, "one child too many": most + 1}
+    units = [(kind, words) for kind in ("ordinary", "last", "null") for words in numbers]
+    if adjacency is Adjacency.REPLACE_ONE:
+        base, childless = joined("ordinary", most), joined("ordinary", 0)
+        for kind, words in units:
+            if (kind, words) != ("ordinary", "all children"):
+                yield Pair(f"replaced: {kind}, {words}", base, joined(kind, numbers[words]))
+        yield Pair("replaced: childless", childless, joined("last", most))
+        return
+    without = stacked(others, theirs)
+    for kind, words in units:
+        yield Pair(f"added: {kind}, {words}", without, joined(kind, numbers[words]))
+    yield Pair("removed: ordinary, all children", joined("ordinary", most), without)
+    parent, own = one("ordinary", most)
+    yield Pair("added to empty tables", stacked(others.iloc[:0], theirs.iloc[:0]), stacked(parent, own))
+    yield Pair("added: the only children", stacked(others, theirs.iloc[:0]), stacked(_joined(others, parent), own))
+
+
+def stacked(parents: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:
+    """Both tables as one frame: the first level of its index says which."""
+    parts = {0: parents.astype(object), 1: children.astype(object)}
+    columns = list(dict.fromkeys([*parents.columns, *children.columns]))
+    return pd.concat({k: part.reindex(columns=columns).astype(object) for k, part in parts.items()})
+
+
+def _unstacked(both: pd.DataFrame, part: int, public: Schema) -> pd.DataFrame:
+    rows: pd.DataFrame = both.loc[both.index.get_level_values(0) == part, list(public.columns)]
+    return rows.reset_index(drop=True)
+
+
+def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+__all__ = ["FitsLinked", "fitting", "pairs", "stacked"]

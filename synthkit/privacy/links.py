@@ -1,0 +1,125 @@
+"""Two linked tables, made ready for mechanisms: bounded, counted, widened.
+
+Claim. Adding, removing or replacing one parent with all its children adds, removes or replaces at
+most one row of ``parents`` and at most ``max_children`` rows of ``children``, all of that unit.
+
+Argument. (1) Bounding keeps rows of a unit by lots that look neither at values nor at other units
+(``rows.py``). (2) COUNT: a parent's row gets the number of its own children that were kept. (3)
+WIDEN: a child's row gets the columns of its own parent, which is of its own unit. Neither looks at
+another unit's rows, so nobody else's row changes.
+
+That every child has a parent, and no parent two rows, is a condition on each unit alone: neighbours
+of legal tables are legal. It is checked before any mechanism runs, and refused as every row that
+does not fit the schema is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synthkit.data.encoding import Table
+from synthkit.data.linked import LinkedSchema
+from synthkit.data.private import Private, reveal
+from synthkit.data.schema import Schema
+from synthkit.data.tables import Source, check, read
+from synthkit.errors import DataError
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.rows import bound_contributions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Linked:
+    """Two locked tables, bounded.
+
+    Attributes:
+        schema: of both.
+        parents: rows of ``schema.counted``.
+        children: rows of ``schema.widened``.
+    """
+
+    schema: LinkedSchema
+    parents: Private[Table]
+    children: Private[Table]
+
+
+def read_linked(parents: Source, children: Source, schema: LinkedSchema, *, dataset: str, noise: NoiseSource) -> Linked:
+    """Read both tables, and :func:`link` them.
+
+    Args:
+        parents, children: where the rows are.
+        schema: the public domain; columns are checked against it before any row is read.
+        dataset: the steward's name for both tables together, as the ledger knows them.
+        noise: as for :func:`link`.
+
+    Raises:
+        DataError: as :func:`~synthkit.data.tables.read` and :func:`link`.
+    """
+    for source, public in ((parents, schema.parent), (children, schema.child)):
+        check(source, public)
+    above = read(parents, schema.parent, dataset=dataset)
+    return link(above, read(children, schema.child, dataset=dataset), schema, noise)
+
+
+def link(parents: Private[Table], children: Private[Table], schema: LinkedSchema, noise: NoiseSource) -> Linked:
+    """Bound, count and widen. A table without rows is legal.
+
+    Args:
+        parents: rows under ``schema.parent``.
+        children: rows under ``schema.child``.
+        schema: what is public about both.
+        noise: draws the lots by which children beyond ``schema.max_children`` are left out.
+
+    Raises:
+        DataError: a parent with several rows, or children without a parent: how many rows.
+    """
+    _check(_units(parents), _units(children), schema)
+    kept, bounded = bound_contributions(children, noise), bound_contributions(parents, noise)
+    rows, units = reveal(bounded), _units(bounded)
+    order = np.argsort(units, kind="stable")
+    of = order[np.searchsorted(units[order], _units(kept))]  # (children,) the place of each child's parent
+    number = np.bincount(of, minlength=rows.rows).astype(np.float64)
+    counted: dict[str, NDArray[np.generic]] = {**rows.columns, schema.count: number}
+    beside = {called: counted[name][of] for name, called in schema.brought.items()}
+    return Linked(
+        schema,
+        _boxed(bounded, counted, schema.counted),
+        _boxed(kept, {**reveal(kept).columns, **beside}, schema.widened),
+    )
+
+
+def _check(parents: NDArray[np.uint64], children: NDArray[np.uint64], schema: LinkedSchema) -> None:
+    parent, child, key = schema.parent.name, schema.child.name, schema.key
+    if repeated := len(parents) - len(np.unique(parents)):
+        raise DataError(
+            f"{parent}: column {key}: {_rows(repeated)} with a key that an earlier row has; "
+            "a parent has one row: merge them, or give each its own key"
+        )
+    if orphans := int(np.count_nonzero(~np.isin(children, parents))):
+        raise DataError(
+            f"{child}: column {key}: {_rows(orphans)} without a parent in {parent}; add the parents, or leave these out"
+        )
+
+
+def _units(box: Private[Table]) -> NDArray[np.uint64]:
+    units = reveal(box).units
+    assert units is not None, "a linked schema names its units"
+    return units
+
+
+def _boxed(box: Private[Table], columns: Mapping[str, NDArray[np.generic]], schema: Schema) -> Private[Table]:
+    table = reveal(box)
+    return Private(Table(columns, table.units, table.rows), dataset=box.dataset, schema=schema, bounded=box.bounded)
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count != 1 else ''}"
+
+
+__all__ = ["Linked", "link", "read_linked"]
