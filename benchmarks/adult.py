@@ -32,8 +32,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "tabular_gan, critic without threshold": ("tabular_gan", {"threshold": 0.0}),
     "tabular_gan": ("tabular_gan", {}),
     "aim": ("aim", {}),
-    "aim, one marginal a round": ("aim", {"rounds": 32, "batch": 1}),
-    "aim, eight marginals a round": ("aim", {"rounds": 4, "batch": 8}),
+    "aim, target as any other column": ("aim", {"label_aware": False}),
+    "aim, four rounds": ("aim", {"rounds": 4}),
+    "mst": ("mst", {}),
+    "tabular_vae": ("tabular_vae", {}),
 }
 
 

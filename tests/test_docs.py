@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from synthkit.cli import main
+from synthkit.data import constraints
 from synthkit.data.schema import KINDS, Schema
 from synthkit.data.tables import FileSource, check, read
 from synthkit.documents import json_schema, parse_yaml, validate
@@ -179,6 +180,15 @@ def test_every_key_is_documented(page: str, schema: str, keys: list[str]) -> Non
         assert f"`{name}" in text or f"  {name}:" in text or f", `{name}`" in text, name
 
 
+def test_every_kind_of_constraint_is_documented() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/schema.md").read_text("utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in sections if part.startswith("Constraints\n")]
+    for name, kind in constraints.KINDS.items():
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", text, flags=re.MULTILINE)
+        for setting in kind.__dataclass_fields__:
+            assert f"`{setting}" in row or f"{setting}: " in text, f"{name}: {setting}"
+
+
 def test_defaults_of_the_release_file_are_documented() -> None:
     text = (ROOT / "docs/release-file.md").read_text("utf-8")
     defaults = {name: entry.default for name, entry in Job.__dataclass_fields__.items()}
@@ -304,6 +314,12 @@ def test_the_quickstart_runs(tmp_path: Path) -> None:
     printed = run(EXAMPLES / "quickstart.py", cwd=tmp_path, home=tmp_path)
     assert "spent on adult: epsilon 1.000" in printed
     assert not (tmp_path / "ledger.sqlite").exists(), "it keeps a ledger of its own"
+
+
+@pytest.mark.slow
+def test_linked_tables_are_fitted(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "linked.py", cwd=tmp_path, home=tmp_path)
+    assert "spent on hospital: epsilon 3.000" in printed
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pandas as pd
 
 from synthkit.data.encoding import Table, discretize, from_frame, to_frame, undiscretize
 from synthkit.data.private import Private
+from synthkit.data.repair import repaired, unsolvable
 from synthkit.data.schema import Categorical, Column, Continuous, Datetime, Identifier, Integer, Numeric, Schema
 from synthkit.documents import write_atomically
 from synthkit.errors import DataError, InputError, JobError, MethodError
@@ -93,9 +94,17 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "synthkit.synthesizers.tabular_gan:TabularGan",
         "DP-SGD GAN for mixed tables, warm-started on noisy marginals",
     ),
+    "tabular_vae": (
+        "synthkit.synthesizers.tabular_vae:TabularVae",
+        "DP-SGD variational autoencoder for mixed tables, warm-started on noisy marginals",
+    ),
     "aim": (
         "synthkit.synthesizers.aim:Aim",
         "adaptive, label-aware noisy marginals on a junction tree (AIM)",
+    ),
+    "mst": (
+        "synthkit.synthesizers.mst:Mst",
+        "noisy marginals on a maximum spanning tree (MST): plain and quick",
     ),
     "independent": (
         "synthkit.synthesizers.independent:Independent",
@@ -105,6 +114,13 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "synthkit.synthesizers.sdv_baseline:SdvBaseline",
         "SDV without privacy, for comparison only: epsilon is infinite, so it cannot be released",
     ),
+}
+
+
+_AROUND: Mapping[str, str] = {  # saved models that are no method's own: those that hold others, or are held
+    "shaped": "synthkit.synthesizers.shaped",
+    "linked": "synthkit.synthesizers.linked",
+    "conditional": "synthkit.synthesizers.conditional",
 }
 
 
@@ -167,8 +183,8 @@ def load(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     document = read_model_card(folder)
-    kind = method_class(document["method"])
-    loader: Callable[[Path, dict[str, Any], Schema], Model] = getattr(importlib.import_module(kind.__module__), "load")  # noqa: B009
+    home = _AROUND.get(document["method"]) or method_class(document["method"]).__module__
+    loader: Callable[[Path, dict[str, Any], Schema], Model] = getattr(importlib.import_module(home), "load")  # noqa: B009
     return loader(folder, document["parameters"], Schema.from_dict(document["schema"], source=str(folder)))
 
 
@@ -215,11 +231,17 @@ def _digest(card: Mapping[str, Any]) -> str:
 
 
 def finish(codes: NDArray[np.integer], schema: Schema, rng: np.random.Generator, fixed: Mapping[str, Any]) -> Synthetic:
-    """Codes to rows, numbers drawn within their bins; columns in ``fixed`` get exactly that value."""
+    """Codes to rows, numbers drawn within their bins; columns in ``fixed`` get exactly that value.
+
+    Rows that break one of the schema's constraints are repaired, and their codes with them.
+    """
     table = undiscretize(codes, schema, rng)
-    for name, value in fixed.items():
-        if isinstance(schema.modelled[name], Numeric):
-            table.columns[name][:] = _line_value(name, value, schema)
+    values = {name: _line_value(name, value, schema) for name, value in fixed.items()}
+    for name, value in values.items():
+        table.columns[name][:] = value
+    if schema.constraints:
+        table = replace(table, columns=repaired(table.columns, schema, fixed=values, rng=rng))
+        codes = discretize(table, schema)
     return Synthetic(to_frame(table, schema), codes.astype(np.int32))
 
 
@@ -227,7 +249,8 @@ def codes_of(where: Mapping[str, Any], schema: Schema) -> dict[int, int]:
     """A condition as column positions and codes.
 
     Raises:
-        JobError: an unknown column, or a value outside its domain.
+        JobError: an unknown column, a value outside its domain, or values that no row can have
+            that meets the schema's constraints.
     """
     names = list(schema.modelled)
     wanted = {}
@@ -235,6 +258,11 @@ def codes_of(where: Mapping[str, Any], schema: Schema) -> dict[int, int]:
         if name not in names:
             raise JobError(f"--where {name}: no such modelled column; there are {', '.join(names[:20])}")
         wanted[names.index(name)] = int(discretize(_single(name, value, schema), _only(name, schema))[0, 0])
+    if wanted and schema.constraints:
+        fixed = {name: _line_value(name, value, schema) for name, value in where.items()}
+        if broken := unsolvable(schema, fixed):
+            meant = "; ".join(map(str, broken))
+            raise JobError(f"--where: no row with these values meets {meant}; relax the condition")
     return wanted
 
 

@@ -60,6 +60,25 @@ class Tree:
         holders = [k for k, clique in enumerate(self.cliques) if set(columns) <= set(clique)]
         return min(holders, key=lambda k: math.prod(self.sizes[j] for j in self.cliques[k]))
 
+    def rooted(self, columns: Clique) -> Tree:
+        """The same tree, whose first node is the home of ``columns``."""
+        near: list[list[int]] = [[] for _ in self.cliques]
+        for k, parent in enumerate(self.parents):
+            if parent >= 0:
+                near[k].append(parent)
+                near[parent].append(k)
+        order, parents = [self.home(columns)], [-1]
+        for place, k in enumerate(order):  # grows on the way
+            ahead = [other for other in near[k] if other not in order]
+            order += ahead
+            parents += [place] * len(ahead)
+        cliques = [self.cliques[k] for k in order]
+        separators = [
+            tuple(j for j in clique if parent >= 0 and j in cliques[parent])
+            for clique, parent in zip(cliques, parents, strict=True)
+        ]
+        return Tree(self.sizes, tuple(cliques), tuple(parents), tuple(separators))
+
 
 def junction_tree(sizes: Sequence[int], cliques: Iterable[Clique]) -> Tree:
     """TREE: a junction tree over all columns in which every one of ``cliques`` has a home."""
@@ -150,12 +169,23 @@ class Graphical:
         Potentials are carried over where a clique has a home; what has none is lost.
         """
         potentials = [torch.ones([tree.sizes[j] for j in clique], dtype=torch.float64) for clique in tree.cliques]
-        for clique, separator, belief in zip(self.tree.cliques, self.tree.separators, self.beliefs, strict=True):
+        for clique, factor in zip(self.tree.cliques, self._potentials(), strict=True):
             homes = [k for k, node in enumerate(tree.cliques) if set(clique) <= set(node)]
             if homes:
-                factor = belief / _widen(_sum_to(belief, clique, separator), separator, clique).clamp_min(_TINY)
                 potentials[homes[0]] = potentials[homes[0]] * _widen(factor, clique, tree.cliques[homes[0]])
         return Graphical(tree, calibrate(tree, potentials))
+
+    def without(self, zeros: Iterable[tuple[Clique, NDArray[np.bool_]]]) -> Graphical:
+        """The distribution given that a row is possible: by tables over codes, False where it is not.
+
+        Raises:
+            ValueError: nothing is possible.
+        """
+        potentials = self._potentials()
+        for columns, table in zeros:
+            home = self.tree.home(columns)
+            potentials[home] = potentials[home] * _widen(torch.from_numpy(table), columns, self.tree.cliques[home])
+        return Graphical(self.tree, calibrate(self.tree, potentials))
 
     def given(self, evidence: Mapping[int, int]) -> Graphical:
         """The distribution under a condition: column to code. Exact.
@@ -163,34 +193,47 @@ class Graphical:
         Raises:
             ValueError: the condition has probability zero.
         """
-        potentials = []
-        for clique, separator, belief in zip(self.tree.cliques, self.tree.separators, self.beliefs, strict=True):
-            factor = belief / _widen(_sum_to(belief, clique, separator), separator, clique).clamp_min(_TINY)
-            for axis, column in enumerate(clique):
-                if column in evidence:
-                    kept = torch.zeros(factor.shape[axis], dtype=torch.float64)
-                    kept[evidence[column]] = 1.0
-                    shape = [1] * factor.ndim
-                    shape[axis] = -1
-                    factor = factor * kept.view(shape)
-            potentials.append(factor)
-        return Graphical(self.tree, calibrate(self.tree, potentials))
+        zeros = []
+        for column, code in evidence.items():
+            table = np.zeros(self.tree.sizes[column], dtype=bool)
+            table[code] = True
+            zeros.append(((column,), table))
+        return self.without(zeros)
 
-    def sample(self, rows: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    def _potentials(self) -> list[Tensor]:
+        """Each node given its separator: their product is the distribution."""
+        return [
+            belief / _widen(_sum_to(belief, clique, separator), separator, clique).clamp_min(_TINY)
+            for clique, separator, belief in zip(self.tree.cliques, self.tree.separators, self.beliefs, strict=True)
+        ]
+
+    def sample(
+        self, rows: int, rng: np.random.Generator, known: Mapping[int, NDArray[np.integer]] | None = None
+    ) -> NDArray[np.int32]:
         """SAMPLE: codes (rows, d).
 
         Within every group of rows that agree on a separator, counts differ from their expectation
         by less than one; which row gets which is by lot.
+
+        Args:
+            rows: how many.
+            rng: public randomness.
+            known: columns with the codes (rows,) that they have. The others are drawn given these, which
+                is exact where every node but the first holds of them what it shares with its parent, or
+                nothing else.
         """
         codes = np.zeros((rows, len(self.tree.sizes)), dtype=np.int32)
+        for j, given in (known or {}).items():
+            codes[:, j] = given
         for clique, separator, belief in zip(self.tree.cliques, self.tree.separators, self.beliefs, strict=True):
-            rest = tuple(j for j in clique if j not in separator)
+            held = tuple(j for j in clique if j in separator or j in (known or {}))
+            rest = tuple(j for j in clique if j not in held)
             if not rest:
                 continue
-            order = [clique.index(j) for j in (*separator, *rest)]
-            groups = math.prod(self.tree.sizes[j] for j in separator)
+            order = [clique.index(j) for j in (*held, *rest)]
+            groups = math.prod(self.tree.sizes[j] for j in held)
             table = belief.permute(order).reshape(groups, -1).numpy()  # (groups, cells)
-            at = _ravel(codes, separator, self.tree.sizes)
+            at = _ravel(codes, held, self.tree.sizes)
             cells = _even(table, at, rng)
             for j, values in zip(rest, np.unravel_index(cells, [self.tree.sizes[j] for j in rest]), strict=True):
                 codes[:, j] = values
@@ -224,13 +267,17 @@ def calibrate(tree: Tree, potentials: Sequence[Tensor]) -> list[Tensor]:
     return beliefs
 
 
-def fit(model: Graphical, targets: Sequence[Target], iterations: int) -> Graphical:
+def fit(model: Graphical, targets: Sequence[Target], iterations: int, misfit: float = 0.0) -> Graphical:
     """FIT: least squares on the targets, from ``model`` on.
+
+    The true table misses a noisy cell by one standard deviation. A model that comes nearer than
+    that learns the noise; so it is best to stop on the way there (Morozov 1966 on discrepancy).
 
     Args:
         model: the start; on a tree in which every target has a home.
         targets: what to fit.
-        iterations: of mirror descent.
+        iterations: of mirror descent, at most.
+        misfit: stop where the mean squared gap of a cell, in variances of its noise, is as small.
     """
     tree = model.tree
     homes = [tree.home(target.columns) for target in targets]
@@ -266,6 +313,7 @@ def fit(model: Graphical, targets: Sequence[Target], iterations: int) -> Graphic
     smooth = max(target.weight for target in targets)  # grows where a step turns out too long
     share = 1.0
     last = slope(best)[0]
+    enough = 0.5 * misfit * sum(target.shares.size for target in targets)
     for _ in range(iterations):
         while True:
             # Auslender and Teboulle: share solves share^2 / (1 - share) = (last share)^2 at constant smoothness.
@@ -285,6 +333,8 @@ def fit(model: Graphical, targets: Sequence[Target], iterations: int) -> Graphic
             share, mirror, last = 1.0, best, math.inf  # momentum overshot: start again from here
             continue
         best, mirror, last = new_best, new_mirror, found
+        if found <= enough:
+            break
         share = (math.sqrt(share**4 + 4 * share**2) - share**2) / 2
         smooth *= 0.9
     return Graphical(tree, best)

@@ -24,11 +24,13 @@ from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, nois
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, codes_of, finish, silent, write_model_card
+from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@shaped
 @dataclass(frozen=True, kw_only=True)
 class Independent:
     """Independent columns from noisy one-way marginals. No settings."""

@@ -45,7 +45,7 @@ class Measured:
 
     @classmethod
     def of(cls, released: Sequence[NoisyMarginal], schema: Schema, condition: int | None) -> Measured:
-        """Read all one-way marginals and, with a condition, each column's table with it."""
+        """Read all one-way marginals; with a condition each column's table with it, and one-way marginals if any."""
         names = list(schema.domain)
         tables = {marginal.columns: marginal.counts for marginal in released}
         rows, sigma = estimated_rows(released), released[0].sigma
@@ -54,14 +54,15 @@ class Measured:
             return cls(schema, None, rows, sigma, np.ones(1), np.concatenate(blocks, axis=1))
         given = names[condition]
         joint = {name: tables[(name, given)] for name in names if name != given}
-        chances = simplex(_pooled(tables[(given,)], [table.sum(axis=0) for table in joint.values()], joint) / rows)
+        given_counts = [(table.sum(axis=0), table.shape[0]) for table in joint.values()]
+        chances = simplex(_pooled(tables.get((given,)), given_counts) / rows)
         blocks = []
         for name in names:
             if name == given:
                 blocks.append(np.eye(len(chances)))
                 continue
             table = joint[name]
-            margin = simplex(_average(tables[(name,)], table.sum(axis=1), table.shape[1]) / rows)
+            margin = simplex(_pooled(tables.get((name,)), [(table.sum(axis=1), table.shape[1])]) / rows)
             blocks.append(_fit(simplex(table / rows), margin, chances))
         return cls(schema, condition, rows, sigma, chances, np.concatenate(blocks, axis=1))
 
@@ -87,16 +88,12 @@ def estimated_rows(released: Sequence[NoisyMarginal]) -> float:
     return max(1.0, float((weights * totals).sum() / weights.sum()))
 
 
-def _average(once: NDArray[np.float64], summed: NDArray[np.float64], terms: int) -> NDArray[np.float64]:
-    """Two measurements of a margin: one direct, one a sum of ``terms`` cells with equal noise."""
-    return (terms * once + summed) / (terms + 1)
-
-
-def _pooled(
-    once: NDArray[np.float64], sums: list[NDArray[np.float64]], tables: dict[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    weights = [1.0, *(1 / table.shape[0] for table in tables.values())]
-    pooled: NDArray[np.float64] = np.average([once, *sums], axis=0, weights=weights)
+def _pooled(once: NDArray[np.float64] | None, sums: Sequence[tuple[NDArray[np.float64], int]]) -> NDArray[np.float64]:
+    """Measurements of one margin: one direct, if there, and others that are sums of so many cells with equal noise."""
+    measured = [*sums] if once is None else [(once, 1), *sums]
+    pooled: NDArray[np.float64] = np.average(
+        [counts for counts, _ in measured], axis=0, weights=[1 / terms for _, terms in measured]
+    )
     return pooled
 
 

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import dp_accounting
 import pandas as pd
 
-from synthkit.data.encoding import Table, discretize, from_frame
+from synthkit.data.encoding import Table, discretize, from_frame, to_frame
 from synthkit.data.private import Private
+from synthkit.data.repair import repaired
 from synthkit.data.schema import Column, Continuous, Datetime, Integer, Schema
 from synthkit.data.sdv_metadata import to_sdv
 from synthkit.errors import JobError, MethodError, NotReleasable
@@ -80,6 +81,9 @@ class SdvModel:
             raise JobError("sdv_baseline samples without seed and conditions; use SDV itself for those")
         frame: pd.DataFrame = self.synthesizer.sample(num_rows=max(1, n))[_table(self.schema)].iloc[:n]
         table = from_frame(frame[list(self.schema.modelled)], _modelled_only(self.schema), source="SDV's sample")
+        if self.schema.constraints:  # SDV knows nothing of them
+            table = replace(table, columns=repaired(table.columns, self.schema))
+            frame = to_frame(table, self.schema)
         return Synthetic(frame, discretize(table, self.schema))
 
     def save(self, folder: Path) -> None:

@@ -1,16 +1,19 @@
-"""A DP-SGD GAN for mixed tables, warm-started on noisy marginals.
+"""A GAN for mixed tables: its generator is fitted to chosen marginals, its critic trained by DP-SGD.
 
 Goodfellow et al. 2014 with an integral-probability-metric critic (Mroueh and Sercu 2017,
-arXiv:1705.09675), trained by DP-SGD (Abadi et al. 2016); the warm start follows the
-select-measure-generate line (McKenna et al. 2021, arXiv:2108.04978). In steps:
+arXiv:1705.09675), trained by DP-SGD (Abadi et al. 2016). The generator is a neural model of noisy
+marginals that are chosen as in AIM (GEM, Liu, Vietri and Wu 2021, arXiv:2106.07153): there is no junction tree,
+so nothing limits which columns are measured together. In steps:
 
-    MEASURE   all one-way marginals, and each column with the target, with discrete Gaussian noise
+    MEASURE   each column with the target, with discrete Gaussian noise
     WARM UP   the generator starts as their product: columns independent given the target
+    SELECT    the exponential mechanism picks marginals that the generator gets most wrong (``choosing.py``);
+              they are measured, the generator PLAYs against them, and so on in rounds
     CRITICIZE a critic D(x) = w . phi(x), phi the indicators of all pairs of values, takes private
               gradient steps on real rows
     PLAY      the generator is trained against the critic, anchored to what was measured
 
-Only CRITICIZE and MEASURE see real rows. Two things make the critic worth its noise. It is linear
+MEASURE, SELECT and CRITICIZE see real rows. Two things make the critic worth its noise. It is linear
 in w, so the private part of its loss, -E_real[D], has the same gradient at every w: all private
 steps estimate one vector, their mean is used, and the critic may answer the generator as often as
 it likes (its other half, +E_fake[D], is free). And it is penalized by tau * |w|_1 + |w|^2 / 2, tau a
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,23 +42,27 @@ from synthkit.data.schema import Schema
 from synthkit.errors import InputError, MethodError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, noisy_marginals
 from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
+from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import (
     Progress,
     Synthetic,
     check_settings,
     codes_of,
     finish,
-    sample_where,
     silent,
     write_model_card,
 )
+from synthkit.synthesizers.choosing import named
+from synthkit.synthesizers.even import rows_where
+from synthkit.synthesizers.graphical import Clique
 from synthkit.synthesizers.marginals import Measured, target_position
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
+from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,16 +72,20 @@ _LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
 _DRAW = 8_192  # rows a forward pass
 
 
+@shaped
 @dataclass(frozen=True, kw_only=True)
 class TabularGan:
     """Settings of the GAN. All are public; none is tuned on private data.
 
     Attributes:
-        warm_start: share of the budget (as zero-concentrated DP counts it) for the marginals.
+        marginals: how many are chosen; 0: by rule, more where there are more rows for the noise.
+        rounds: in how many rounds, at most; the generator is trained after each.
+        selection: share of the budget (as zero-concentrated DP counts it) for all choices.
+        critic: share for the critic; 0 does without one. What is left is for marginals.
         discriminator_steps: private gradient steps of the critic.
         sample_rate: probability with which a unit joins a step; lowered where a step would
             sample more than 50,000 units.
-        iterations: generator steps; 0 releases the warm start alone.
+        iterations: generator steps, half of them in the rounds; 0 releases the warm start alone.
         batch: synthetic rows a generator step, a public number.
         width: width of the generator's layers.
         latent: dimensions of its noise.
@@ -86,9 +97,12 @@ class TabularGan:
 
     name: ClassVar[str] = "tabular_gan"
     short: ClassVar[Mapping[str, Any]] = {"iterations": 5, "batch": 64}  # of post-processing; for audits
-    warm_start: float = 0.5
+    marginals: int = 0
+    rounds: int = 4
+    selection: float = 0.06
+    critic: float = 0.45
     discriminator_steps: int = 8
-    sample_rate: float = 0.5
+    sample_rate: float = 0.8
     iterations: int = 2000
     batch: int = 1024
     width: int = 256
@@ -101,7 +115,10 @@ class TabularGan:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            warm_start=(0.01, 0.99),
+            marginals=(0, 10_000),
+            rounds=(1, 1_000),
+            selection=(0.001, 0.5),
+            critic=(0.0, 0.9),
             discriminator_steps=(1, 100_000),
             sample_rate=(1e-6, 1.0),
             iterations=(0, 10_000_000),
@@ -115,25 +132,41 @@ class TabularGan:
         )
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
-        """Noise of the marginals by their share of the budget, of the critic by what is left."""
-        queries, pairs = len(_queries(schema)), _pairs(schema)
+        """Noise of marginals and choices by their shares of the budget, of the critic by what is left."""
+        start, pairs = len(_queries(schema)), _pairs(schema)
+        chosen = choosing.how_many(schema, budget, target_position(schema), self.marginals)
         if not pairs or self.iterations == 0:
-            sigma = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
-            return Plan(budget, repeat(counts_event(sigma, budget), queries), {"marginals": sigma}, 5.0, 600.0)
-        rate = self._rate(schema)
-        alone = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
-        sigma = alone / math.sqrt(self.warm_start)
+            sigma = calibrate(lambda scale: repeat(counts_event(scale, budget), start), budget)
+            return Plan(budget, repeat(counts_event(sigma, budget), start), {"marginals": sigma}, 5.0, 600.0)
+        rate, radius, measured = self._rate(schema), budget.unit.max_rows, start + chosen
+        # A marginal of noise s costs 1 / (2 s^2) of zCDP, a choice of epsilon e costs e^2 / 8.
+        selection = self.selection if chosen else 0.0
+        share = 1 - selection - self.critic
+        choice = 2 * math.sqrt(selection / share * measured / max(1, chosen)) * radius
 
-        def event(multiplier: float) -> DpEvent:
-            steps = repeat(step_event(multiplier, rate), self.discriminator_steps)
-            return compose([repeat(counts_event(sigma, budget), queries), steps])
+        def counts(sigma: float) -> list[DpEvent]:
+            choices = [repeat(ExponentialMechanismDpEvent(choice / sigma), chosen)] if chosen else []
+            return [repeat(counts_event(sigma, budget), measured), *choices]
 
-        multiplier = calibrate(event, budget)
-        noise = {"marginals": sigma, "discriminator": multiplier}
-        return Plan(budget, event(multiplier), noise, *self._forecast(schema, pairs, rate))
+        if self.critic:
+            alone = calibrate(lambda scale: repeat(counts_event(scale, budget), measured), budget)
+            sigma = alone / math.sqrt(share)
+
+            def event(multiplier: float) -> DpEvent:
+                return compose([*counts(sigma), repeat(step_event(multiplier, rate), self.discriminator_steps)])
+
+            multiplier = calibrate(event, budget)
+            noise, whole = {"discriminator": multiplier}, event(multiplier)
+        else:
+            sigma = calibrate(lambda scale: compose(counts(scale)), budget)
+            noise, whole = {}, compose(counts(sigma))
+        noise["marginals"] = sigma
+        if chosen:
+            noise |= {"selection": choice / sigma, "chosen": float(chosen)}
+        return Plan(budget, whole, noise, *self._forecast(schema, pairs, rate))
 
     def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> TabularGanModel:
-        """MEASURE, WARM UP, CRITICIZE, PLAY."""
+        """MEASURE, WARM UP, SELECT, CRITICIZE, PLAY."""
         schema, noise = data.schema, session.plan.noise
         # MEASURE
         progress(0.0, "measuring marginals")
@@ -142,22 +175,58 @@ class TabularGan:
         measured = Measured.of(released, schema, target_position(schema))
         seed = session.noise.public_seed()
         generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
+        # SELECT
+        chosen: list[NoisyMarginal] = []
+        batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
+        for k, count in enumerate(batches):
+            progress(0.4 * k / len(batches), f"round {k + 1}: choosing")
+            picked = self._select(data, session, generator, chosen, measured.rows, count, seed + k)
+            chosen += noisy_marginals(data, session, [named(c, schema) for c in picked], noise["marginals"])
+            self._play(generator, measured, chosen, None, self.iterations // (2 * len(batches)), silent, seed + k)
+        critic = None
         if "discriminator" in noise:
             # CRITICIZE
-            real, spread = self._criticize(data, session, noise["discriminator"], progress)
+            critic = self._criticize(data, session, noise, measured.rows, progress)
+        if critic or chosen:
             # PLAY
-            scale = schema.units / measured.rows
-            generator = self._play(generator, measured, real * scale, spread * scale, progress, seed)
+            last = self.iterations - self.iterations // 2
+            self._play(generator, measured, chosen, critic, last, progress, seed + len(batches))
         progress(1.0, "fitted")
-        return TabularGanModel(schema, generator, tuple(released))
+        return TabularGanModel(schema, generator, (*released, *chosen))
+
+    def _select(
+        self,
+        data: Private[Table],
+        session: Session,
+        generator: Generator,
+        chosen: Sequence[NoisyMarginal],
+        rows: float,
+        count: int,
+        seed: int,
+    ) -> list[Clique]:
+        """The ``count`` marginals that the generator misses most; new ones, where there are."""
+        schema = data.schema
+        among = choosing.candidates(schema, target_position(schema))
+        before = {marginal.columns for marginal in chosen}
+        old = np.array([named(clique, schema) in before for clique in among])
+
+        def allowed(picked: Sequence[int]) -> NDArray[np.bool_]:
+            taken = [set(among[k]) for k in picked]
+            nested = [any(set(clique) <= other or other <= set(clique) for other in taken) for clique in among]
+            fresh: NDArray[np.bool_] = ~(old | np.array(nested))
+            return fresh
+
+        size = min(max(1_000, round(choosing.SAMPLED * rows)), choosing.MOST_SAMPLED)
+        drawn = generator.draw(size, seeded(seed)).numpy()
+        return choosing.worst(data, session, among, drawn, rows, allowed, count)
 
     def _criticize(
-        self, data: Private[Table], session: Session, multiplier: float, progress: Progress
+        self, data: Private[Table], session: Session, noise: Mapping[str, float], rows: float, progress: Progress
     ) -> tuple[Tensor, float]:
         """The critic's private gradient: noisy E_real[phi] (cells,), and its noise's standard deviation."""
-        critic = PairCritic(data.schema)
-        rows = session.plan.budget.unit.max_rows
-        norm = math.sqrt(len(critic.pairs)) * rows  # every row's phi has one 1 a pair: nothing is cut off
+        critic, multiplier = PairCritic(data.schema), noise["discriminator"]
+        bound = session.plan.budget.unit.max_rows
+        norm = math.sqrt(len(critic.pairs)) * bound  # every row's phi has one 1 a pair: nothing is cut off
         rate = self._rate(data.schema)
         gradients = NoisyGradients(
             data,
@@ -167,40 +236,55 @@ class TabularGan:
             clipping_norm=norm,
             noise_multiplier=multiplier,
             sample_rate=rate,
-            clipping="ghost" if rows == 1 else "hooks",
+            clipping="ghost" if bound == 1 else "hooks",
             physical_batch=max(16, min(2048, 10_000_000 // critic.cells)),
         )
         total = torch.zeros(critic.cells)
         for step in range(self.discriminator_steps):
             total -= gradients.step()[0].reshape(-1)  # the gradient of -E_real[D] is -E_real[phi]
-            progress(0.05 + 0.35 * (step + 1) / self.discriminator_steps, "critic on real rows")
+            progress(0.4 + 0.2 * (step + 1) / self.discriminator_steps, "critic on real rows")
         spread = multiplier * norm / (rate * data.schema.units * math.sqrt(self.discriminator_steps))
-        return total / self.discriminator_steps, spread
+        scale = data.schema.units / rows  # of the public divisor
+        return total * (scale / self.discriminator_steps), spread * scale
 
     def _play(
-        self, generator: Generator, measured: Measured, real: Tensor, spread: float, progress: Progress, seed: int
-    ) -> Generator:
+        self,
+        generator: Generator,
+        measured: Measured,
+        chosen: Sequence[NoisyMarginal],
+        real: tuple[Tensor, float] | None,
+        iterations: int,
+        progress: Progress,
+        seed: int,
+    ) -> None:
         """Train the generator against the critic's best answers. No private value is in reach here."""
         critic = PairCritic(measured.schema)
+        cells = ChosenCells(chosen, measured)
         draws = seeded(seed + 1)
         optimizer = torch.optim.Adam(generator.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.iterations)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, iterations))
         averaged = [parameter.detach().clone() for parameter in generator.parameters()]
         precision = measured.sigma / measured.rows
-        for step in range(self.iterations):
+        for step in range(iterations):
             classes = generator.draw_classes(self.batch, draws)  # (b,)
             shares = generator.shares(generator(self._latents(draws), classes))  # (b, width)
             # Each half of the batch answers the other. A critic that answered the rows that it has
             # seen would punish their chance deviations, and the generator would learn to have none.
             halves = list(zip(shares.chunk(2), classes.chunk(2), strict=True))
+            moments = [generator.moments(*half) for half in halves]  # (k, width, width) each
             loss = torch.zeros(())
-            for (seen, seen_classes), (judged, judged_classes) in (halves, halves[::-1]):
-                fake = critic.expectation(judged)  # (cells,)
-                answer = functional.softshrink(real - critic.expectation(seen.detach()), self.threshold * spread)
-                loss -= self.sharpness * (answer * fake).sum() / spread**2
-                margin = generator.joint(judged, judged_classes)  # (k, width)
-                answer = generator.target - generator.joint(seen.detach(), seen_classes)
-                loss -= (answer * margin).sum() / precision**2
+            for judge, judged in (moments, moments[::-1]):
+                seen = judge.detach()
+                if real is not None:
+                    truth, spread = real
+                    fake = critic.cells_of(judged)
+                    answer = functional.softshrink(truth - critic.cells_of(seen), self.threshold * spread)
+                    loss -= self.sharpness * (answer * fake).sum() / spread**2
+                gap = functional.softshrink(cells.shares - cells.of(seen), self.threshold * precision)
+                loss -= (gap * cells.of(judged)).sum() / precision**2
+            for (seen_shares, seen_classes), (judged_shares, judged_classes) in (halves, halves[::-1]):
+                answer = generator.target - generator.joint(seen_shares.detach(), seen_classes)
+                loss -= (answer * generator.joint(judged_shares, judged_classes)).sum() / precision**2
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -209,11 +293,10 @@ class TabularGan:
                 for mean, parameter in zip(averaged, generator.parameters(), strict=True):
                     mean.lerp_(parameter, 1 - self.average)
             if step % 20 == 0:
-                progress(0.4 + 0.6 * step / self.iterations, "generator against critic")
+                progress(0.6 + 0.4 * step / iterations, "generator against critic")
         with torch.no_grad():
             for mean, parameter in zip(averaged, generator.parameters(), strict=True):
                 parameter.copy_(mean)
-        return generator
 
     def _latents(self, draws: torch.Generator) -> Tensor:
         return torch.randn(self.batch, self.latent, generator=draws)
@@ -272,9 +355,39 @@ class PairCritic(nn.Module):
         scores: Tensor = self.weight(features).squeeze(1)
         return scores
 
-    def expectation(self, shares: Tensor) -> Tensor:
-        """E[phi] of rows drawn from ``shares`` (b, width): columns independent within a row; (cells,)."""
-        return (shares.T @ shares / len(shares))[self.left, self.right]
+    def cells_of(self, moments: Tensor) -> Tensor:
+        """E[phi] from joint distributions of two columns given the class, (k, width, width): (cells,)."""
+        return moments.sum(dim=0)[self.left, self.right]
+
+
+class ChosenCells:
+    """The chosen marginals, side by side: pairs of columns, and pairs together with the target.
+
+    Attributes:
+        shares: (cells,) what they should be, as measured.
+    """
+
+    def __init__(self, chosen: Sequence[NoisyMarginal], measured: Measured) -> None:
+        one_hot, classes = OneHot(measured.schema.domain), len(measured.chances)
+        given = None if measured.condition is None else one_hot.names[measured.condition]
+        where, shares = [torch.zeros(3, 0, dtype=torch.int64)], [np.zeros(0)]
+        for marginal in chosen:
+            left, right = (one_hot.names.index(name) for name in marginal.columns if name != given)
+            counts, levels = marginal.counts[None], torch.tensor([classes])  # of all classes together
+            if given in marginal.columns:
+                counts = np.moveaxis(marginal.counts, marginal.columns.index(given), 0)
+                levels = torch.arange(classes)
+            blocks = (torch.arange(one_hot.sizes[j]) + one_hot.starts[j] for j in (left, right))
+            grid = torch.meshgrid(levels, *blocks, indexing="ij")
+            where.append(torch.stack([axis.reshape(-1) for axis in grid]))
+            shares.append(counts.ravel() / measured.rows)
+        self.shares = torch.tensor(np.concatenate(shares), dtype=torch.float32)
+        self._levels, self._left, self._right = torch.cat(where, dim=1)
+
+    def of(self, moments: Tensor) -> Tensor:
+        """The same cells of a model, from joint distributions of two columns given the class: (cells,)."""
+        levels = torch.cat([moments, moments.sum(dim=0, keepdim=True)])
+        return levels[self._levels, self._left, self._right]
 
 
 class Generator(nn.Module):
@@ -323,6 +436,12 @@ class Generator(nn.Module):
         means = (given.T @ shares) / given.sum(dim=0).clamp_min(1)[:, None]
         return self.chances[:, None] * means
 
+    def moments(self, shares: Tensor, classes: Tensor) -> Tensor:
+        """Joint distribution of the class and every two columns, which are independent within a row: (k, w, w)."""
+        given = functional.one_hot(classes, len(self.chances)).to(shares.dtype)  # (b, k)
+        weights = given * (self.chances / given.sum(dim=0).clamp_min(1))  # classes as often as measured
+        return torch.stack([(shares * weight[:, None]).T @ shares for weight in weights.T])
+
     @property
     def target(self) -> Tensor:
         """What :meth:`joint` should be, as measured: (k, width)."""
@@ -361,7 +480,8 @@ class TabularGanModel:
             codes: NDArray[np.integer] = self.generator.draw(count, draws, given).numpy()
             return codes
 
-        return finish(sample_where(draw, n, wanted), self.schema, rng, where or {})
+        rows = rows_where(draw, n, wanted, self.generator.one_hot.sizes, rng)
+        return finish(rows, self.schema, rng, where or {})
 
     def save(self, folder: Path) -> None:
         """Write the generator and the marginals."""
@@ -397,11 +517,10 @@ def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> Tabular
 
 
 def _queries(schema: Schema) -> list[tuple[str, ...]]:
-    """All one-way marginals, and each column with the target."""
-    ones: list[tuple[str, ...]] = [(name,) for name in schema.modelled]
-    if schema.target is None:
-        return ones
-    return ones + [(name, schema.target) for name in schema.modelled if name != schema.target]
+    """Each column with the target; all one-way marginals where there is none."""
+    if schema.target is None or len(schema.modelled) == 1:
+        return [(name,) for name in schema.modelled]
+    return [(name, schema.target) for name in schema.modelled if name != schema.target]
 
 
 def _pairs(schema: Schema) -> list[tuple[int, int]]:

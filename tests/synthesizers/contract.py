@@ -20,7 +20,7 @@ from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import METHODS, Method, Model, load, method, method_class, settings_of
-from tests.tables import frame, private, schema
+from tests.tables import frame, private, schema, shaped
 
 BUDGET = Budget(2.0, 1e-5)
 
@@ -40,11 +40,25 @@ def fitted(
     return recipe.fit(rows, session), session
 
 
+def files(folder: Path) -> list[Path]:
+    """All files of a saved model."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 class MethodContract:
-    """Inherit, and set ``name`` and ``settings`` (fast ones)."""
+    """Inherit, and set ``name`` and ``settings`` (fast ones); ``schema`` and ``frame`` for other tables."""
 
     name: str
     settings: dict[str, Any] = {}  # noqa: RUF012
+    schema = staticmethod(schema)
+    frame = staticmethod(frame)
+
+    def fitted(
+        self, recipe: Method, public: Schema | None = None, data: pd.DataFrame | None = None, *more: Any, **others: Any
+    ) -> tuple[Model, Session]:
+        """:func:`fitted`, on these tables."""
+        public = self.schema() if public is None else public
+        return fitted(recipe, public, self.frame() if data is None else data, *more, **others)
 
     @pytest.fixture(scope="class")
     def recipe(self) -> Method:
@@ -52,7 +66,7 @@ class MethodContract:
 
     @pytest.fixture(scope="class")
     def model(self, recipe: Method) -> Model:
-        return fitted(recipe)[0]
+        return self.fitted(recipe)[0]
 
     def test_is_registered_under_its_name(self, recipe: Method) -> None:
         assert recipe.name == self.name in METHODS
@@ -67,18 +81,23 @@ class MethodContract:
     @pytest.mark.parametrize("adjacency", list(Adjacency))
     @pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
     def test_plan_spends_99_to_100_percent(self, recipe: Method, adjacency: Adjacency, epsilon: float) -> None:
-        plan = recipe.plan(schema(), Budget(epsilon, 1e-6, adjacency))
+        plan = recipe.plan(self.schema(), Budget(epsilon, 1e-6, adjacency))
         assert 0.99 * epsilon < plan.epsilon <= epsilon
 
+    def test_is_priced_with_shapes(self, recipe: Method) -> None:
+        """Decorated by ``shaped``: numbers in quantiles and rare categories have their price, within the whole."""
+        plan = recipe.plan(shaped(), BUDGET)
+        assert plan.noise["shapes"] > 0 and 0.99 * BUDGET.epsilon < plan.epsilon <= BUDGET.epsilon
+
     def test_fit_runs_what_was_priced(self, recipe: Method) -> None:
-        _, session = fitted(recipe)
+        _, session = self.fitted(recipe)
         assert session.spent == pytest.approx(session.plan.epsilon, rel=1e-9)
         assert all(charge.norm_bound > 0 and charge.source for charge in session.trace)
 
     def test_rows_lie_in_the_domain(self, model: Model) -> None:
         drawn = model.sample(500, seed=1)
-        assert list(drawn.frame.columns) == list(schema().modelled)
-        again = discretize(from_frame(drawn.frame, schema()), schema())
+        assert list(drawn.frame.columns) == list(self.schema().modelled)
+        again = discretize(from_frame(drawn.frame, self.schema()), self.schema())
         np.testing.assert_array_equal(again, drawn.codes)
 
     @pytest.mark.parametrize("rows", [0, 1, 3000])
@@ -103,7 +122,7 @@ class MethodContract:
 
     def test_save_and_load(self, model: Model, tmp_path: Path) -> None:
         model.save(tmp_path / "model")
-        assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+        assert {path.suffix for path in files(tmp_path / "model")} == {".json", ".safetensors"}
         again = load(tmp_path / "model")
         pd.testing.assert_frame_equal(again.sample(100, seed=3).frame, model.sample(100, seed=3).frame)
         assert [m.columns for m in again.marginals] == [m.columns for m in model.marginals]
@@ -111,7 +130,7 @@ class MethodContract:
     def test_any_flipped_byte_is_found(self, model: Model, tmp_path: Path) -> None:
         model.save(tmp_path / "model")
         rng = np.random.default_rng(0)
-        for path in (tmp_path / "model").iterdir():
+        for path in files(tmp_path / "model"):
             whole = path.read_bytes()
             for position in rng.integers(0, len(whole), 40):
                 broken = bytearray(whole)
@@ -124,39 +143,39 @@ class MethodContract:
 
     @pytest.mark.parametrize("rows", [0, 1])
     def test_tiny_tables_are_legal(self, recipe: Method, rows: int) -> None:
-        model, session = fitted(recipe, data=frame(400).iloc[:rows])
+        model, session = self.fitted(recipe, data=self.frame(400).iloc[:rows])
         assert session.spent == pytest.approx(session.plan.epsilon)
         assert len(model.sample(20).frame) == 20
 
     def test_outliers_and_nulls_are_legal(self, recipe: Method) -> None:
-        data = frame(50).astype({"age": object, "income": object, "smoker": object})
+        data = self.frame(50).astype({"age": object, "income": object, "smoker": object})
         data.loc[0, ["age", "region", "seen", "smoker"]] = None
         data.loc[1, "income"] = 1e30
         data.loc[2, "income"] = float("inf")
         data.loc[3, "region"] = "atlantis"
-        assert len(fitted(recipe, data=data)[0].sample(20).frame) == 20
+        assert len(self.fitted(recipe, data=data)[0].sample(20).frame) == 20
 
     @pytest.mark.parametrize("target", [None, "age", "smoker", "region"])
     def test_any_target(self, recipe: Method, target: str | None) -> None:
-        assert len(fitted(recipe, schema(target=target))[0].sample(20).frame) == 20
+        assert len(self.fitted(recipe, self.schema(target=target))[0].sample(20).frame) == 20
 
     def test_one_column(self, recipe: Method) -> None:
-        public = Schema(name="one", columns={"sex": schema().columns["sex"]}, rows=100, reviewed=True)
-        model, session = fitted(recipe, public, frame(100)[["sex"]])
+        public = Schema(name="one", columns={"sex": self.schema().columns["sex"]}, rows=100, reviewed=True)
+        model, session = self.fitted(recipe, public, self.frame(100)[["sex"]])
         assert session.spent == pytest.approx(session.plan.epsilon)
         assert set(model.sample(50).frame["sex"]) <= {"f", "m"}
 
     def test_units_of_several_rows(self, recipe: Method) -> None:
-        public = schema(unit=Unit("person", 3))
+        public = self.schema(unit=Unit("person", 3))
         budget = Budget(2.0, 1e-5, unit=public.unit)
-        model, session = fitted(recipe, public, frame(400, people=150), budget)
+        model, session = self.fitted(recipe, public, self.frame(400, people=150), budget)
         assert 0.99 * 2 < session.spent <= 2
         assert "person" not in model.sample(10).frame.columns
 
     @pytest.mark.parametrize("adjacency", list(Adjacency))
     @pytest.mark.parametrize("unit", [Unit(), Unit("person", 3)], ids=["row", "person"])
     def test_replay_on_neighbours_finds_nothing(self, recipe: Method, unit: Unit, adjacency: Adjacency) -> None:
-        public = schema(unit=unit, rows=200)
+        public = self.schema(unit=unit, rows=200)
         program = fitting(recipe, public, Budget(2.0, 1e-5, adjacency, unit))
         assert not deterministic(program, table(public, 200))
         for pair in pairs(public, adjacency, rows=200):
@@ -164,7 +183,7 @@ class MethodContract:
             assert found.passed, f"{pair.name}: {'; '.join(map(str, found.divergences[:3]))}"
 
     def test_two_fits_differ_unless_seeded(self, recipe: Method) -> None:
-        one, two = (fitted(recipe)[0].sample(200, seed=1).frame for _ in range(2))
+        one, two = (self.fitted(recipe)[0].sample(200, seed=1).frame for _ in range(2))
         assert not one.equals(two)
-        one, two = (fitted(recipe, seed=7)[0].sample(200, seed=1).frame for _ in range(2))
+        one, two = (self.fitted(recipe, seed=7)[0].sample(200, seed=1).frame for _ in range(2))
         pd.testing.assert_frame_equal(one, two)

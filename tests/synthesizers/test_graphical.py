@@ -134,3 +134,57 @@ def test_a_start_is_carried_to_another_tree() -> None:
     moved = model.on(junction_tree(SIZES, [(0, 1), (1, 2), (2, 3), (0, 2)]))
     for pair in ((0, 1), (1, 2)):
         np.testing.assert_allclose(moved.marginal(pair).numpy(), summed(full, pair), atol=1e-10)
+
+
+@given(graphs(), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_what_is_impossible_has_no_probability(graph: tuple[tuple[int, ...], list[Clique]], seed: int) -> None:
+    """Structural zeros: the distribution given that a row is possible, and fitting keeps it so."""
+    sizes, cliques = graph
+    model, full = random_model(sizes, cliques, seed)
+    rng = np.random.default_rng(seed)
+    clique = model.tree.cliques[-1]
+    table = rng.random([sizes[j] for j in clique]) < 0.7
+    table.flat[0] = True
+    wider = table.reshape([sizes[j] if j in clique else 1 for j in range(len(sizes))])
+    left = model.without([(clique, table)])
+    expected = full * wider / (full * wider).sum()
+    for k, node in enumerate(left.tree.cliques):
+        np.testing.assert_allclose(left.beliefs[k].numpy(), summed(expected, node), atol=1e-9)
+    target = Target(clique, rng.dirichlet(np.ones(table.size)).reshape(table.shape), 1.0)
+    fitted = fit(left, [target], 20)
+    assert (fitted.marginal(clique).numpy()[~table] == 0).all()
+
+
+def test_a_fit_stops_at_the_noise() -> None:
+    """Within the misfit that was asked for, and not far below."""
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.ones(60)).reshape(3, 4, 5)
+    targets = [
+        Target(pair, truth.sum(axis=out) + rng.normal(0, 0.01, truth.sum(axis=out).shape), 1e4)
+        for pair, out in [((0, 1), 2), ((1, 2), 0), ((0, 2), 1)]
+    ]
+    start = Graphical(junction_tree((3, 4, 5), [target.columns for target in targets]))
+
+    def misfit(model: Graphical) -> float:
+        gaps = [((model.marginal(t.columns).numpy() - t.shares) ** 2 * t.weight).ravel() for t in targets]
+        return float(np.concatenate(gaps).mean())
+
+    assert 0.5 < misfit(fit(start, targets, 500, misfit=0.75)) <= 0.75 < misfit(start)
+    assert misfit(fit(start, targets, 500)) < 0.75
+
+
+def test_the_fit_is_private_pgms() -> None:
+    """To 1e-6 against what mbi 2.0.0 (Private-PGM's own library) found for these measurements."""
+    import json
+    from pathlib import Path
+
+    case = json.loads((Path(__file__).parent / "mbi.json").read_text())
+    sizes = tuple(case["sizes"])
+    targets = [
+        Target(tuple(entry["columns"]), np.array(entry["shares"]), float(entry["weight"])) for entry in case["targets"]
+    ]
+    tree = junction_tree(sizes, [target.columns for target in targets])
+    model = fit(Graphical(tree), targets, 3_000)
+    for entry in case["marginals"]:
+        np.testing.assert_allclose(model.marginal(tuple(entry["columns"])).numpy(), entry["shares"], atol=1e-6)

@@ -102,7 +102,7 @@ def test_two_measurements_of_a_margin_are_averaged_by_precision() -> None:
     """One has variance 1, the sum of seven cells has 7: the best average has 7/8."""
     rng = np.random.default_rng(1)
     once, summed = rng.normal(0, 1, (DRAWS, 3)), rng.normal(0, 1, (DRAWS, 3, 7)).sum(axis=2)
-    pooled = marginals._average(once, summed, 7)
+    pooled = marginals._pooled(once, [(summed, 7)])
     check_variance(pooled, 7 / 8)
     assert pooled.var() < once.var() < ((once + summed) / 2).var()
 
@@ -114,12 +114,21 @@ def test_all_tables_are_pooled_by_precision() -> None:
     for i in range(DRAWS):
         tables = {f"c{size}": rng.normal(0, 1, (size, 3)) for size in sizes}
         sums = [table.sum(axis=0) for table in tables.values()]
-        pooled[i] = marginals._pooled(once[i], sums, tables)
+        pooled[i] = marginals._pooled(once[i], list(zip(sums, sizes, strict=True)))
         plain[i] = np.mean([once[i], *sums], axis=0)
     check_variance(pooled, 1 / (1 + sum(1 / size for size in sizes)))
     assert pooled.var() < once.var() < plain.var()
     with pytest.raises(AssertionError):  # the check sees weights that forget one table
         check_variance(pooled, 1 / (1 + 1 / 2 + 1 / 6) * 1.15)
+
+
+def test_a_margin_needs_no_measurement_of_its_own() -> None:
+    """Warm starts that measure columns with the target alone."""
+    alone = [marginal for marginal in released(4000, 3.0) if len(marginal.columns) == 2]
+    both = Measured.of(released(4000, 3.0), PUBLIC, TARGET)
+    found = Measured.of(alone, PUBLIC, TARGET)
+    np.testing.assert_allclose(found.conditionals, both.conditionals, atol=0.05)
+    np.testing.assert_allclose(found.chances, both.chances, atol=0.01)
 
 
 def test_rows_are_estimated_by_precision() -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from synthkit.data.encoding import discretize, from_frame
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
 from synthkit.synthesizers.marginals import Measured, simplex
-from synthkit.synthesizers.tabular_gan import Generator, PairCritic, TabularGan
+from synthkit.synthesizers.tabular_gan import ChosenCells, Generator, PairCritic, TabularGan
 from tests.synthesizers.contract import MethodContract, fitted
 from tests.tables import frame, schema
 
@@ -15,6 +19,13 @@ from tests.tables import frame, schema
 class TestTabularGan(MethodContract):
     name = "tabular_gan"
     settings = {"iterations": 5, "batch": 64, "width": 16, "latent": 4}  # noqa: RUF012
+
+
+class TestWithoutCritic(MethodContract):
+    """A neural model of chosen marginals alone (GEM)."""
+
+    name = "tabular_gan"
+    settings = {"critic": 0.0, "marginals": 4, "rounds": 2, "iterations": 4, "batch": 64, "width": 16, "latent": 4}  # noqa: RUF012
 
 
 class TestGhostFree(MethodContract):
@@ -28,13 +39,21 @@ class TestGhostFree(MethodContract):
         "latent": 2,
         "discriminator_steps": 20,
         "sample_rate": 0.05,
-        "warm_start": 0.8,
+        "critic": 0.2,
+        "marginals": 3,
     }
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"warm_start": 1.0}, {"batch": 0}, {"sample_rate": 0}, {"threshold": float("nan")}, {"iterations": True}],
+    [
+        {"critic": 1.0},
+        {"marginals": -1},
+        {"batch": 0},
+        {"sample_rate": 0},
+        {"threshold": float("nan")},
+        {"iterations": True},
+    ],
 )
 def test_settings_are_checked(setting: dict[str, float]) -> None:
     with pytest.raises(MethodError, match=next(iter(setting))):
@@ -46,10 +65,11 @@ def test_the_critic_scores_pairs_of_values() -> None:
     codes = torch.tensor([[0, 1, 2, 3, 0, 1, 1], [5, 0, 4, 0, 3, 2, 0]])
     assert len(critic.pairs) == 15  # six columns beside the target
     rows = critic.one_hot.encode(codes)
-    torch.testing.assert_close(critic.expectation(rows[:1]).sum(), torch.tensor(15.0))
+    moments = [(row[:, None] * row)[None] for row in rows]  # one class
+    torch.testing.assert_close(critic.cells_of(moments[0]).sum(), torch.tensor(15.0))
     with torch.no_grad():
         critic.weight.weight.normal_()
-    expected = torch.stack([critic.weight.weight[0] @ critic.expectation(row[None]) for row in rows])
+    expected = torch.stack([critic.weight.weight[0] @ critic.cells_of(one) for one in moments])
     torch.testing.assert_close(critic(codes), expected)
 
 
@@ -60,6 +80,25 @@ def test_the_generator_starts_at_the_measured_product() -> None:
     classes = torch.tensor([0, 1])
     shares = generator.shares(generator(torch.randn(2, 3), classes))
     torch.testing.assert_close(shares, torch.tensor(measured.conditionals, dtype=torch.float32), atol=1e-5, rtol=1e-3)
+
+
+def test_chosen_cells_are_the_marginals_of_what_is_generated() -> None:
+    """Against counting rows that are certain of their values."""
+    model, _ = fitted(TabularGan(iterations=0))
+    measured = Measured.of(list(model.marginals), schema(), 6)
+    generator = Generator(measured, latent=3, width=8, seed=0)
+    codes = discretize(from_frame(frame(300), schema()), schema())
+    one_hot = generator.one_hot.encode(torch.tensor(codes, dtype=torch.int64))
+    classes = torch.tensor(codes[:, 6], dtype=torch.int64)
+    generator.chances = torch.bincount(classes, minlength=len(measured.chances)) / len(classes)
+    names = list(schema().domain)
+    chosen = [
+        NoisyMarginal(columns, exact_marginal(codes, schema(), columns), 1.0)
+        for columns in [(names[0], names[2]), (names[1], names[4], names[6]), (names[3], names[5])]
+    ]
+    cells = ChosenCells(chosen, dataclasses.replace(measured, rows=300.0))
+    torch.testing.assert_close(cells.of(generator.moments(one_hot, classes)), cells.shares)
+    assert len(cells.shares) == sum(marginal.counts.size for marginal in chosen)
 
 
 def test_simplex_is_the_nearest_distribution() -> None:

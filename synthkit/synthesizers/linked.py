@@ -1,0 +1,255 @@
+"""Two linked tables, one to many: patients and their visits. The unit of privacy is a patient with all visits.
+
+    PARENTS    any method, on the parent table with one more column: how many children
+    CHILDREN   noisy marginals of the child table, with the parent's columns beside each child
+               (``conditional.py``), fitted to a distribution of a child given its parent
+    GENERATE   draw parents; for each, as many children as it says, given its columns; then number them
+
+One neighbouring change touches both tables, so mechanisms on both compose, each with its sensitivity
+under its own table's unit: one row of the parents, ``max_children`` of the children
+(``Session.part``). What is done with rows beforehand looks at one unit at a time (``privacy/links.py``).
+
+Keys are running numbers. That every child has a parent is true by construction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from dp_accounting import GaussianDpEvent
+
+from synthkit.data.linked import LinkedSchema
+from synthkit.data.schema import Schema
+from synthkit.errors import InputError, JobError, MethodError
+from synthkit.privacy.accounting import calibrate, is_private
+from synthkit.privacy.budget import Budget, Remainder, Unit
+from synthkit.privacy.events import compose
+from synthkit.privacy.links import Linked as LinkedRows
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+from synthkit.synthesizers import base
+from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, check_settings, method, silent
+from synthkit.synthesizers.conditional import Conditional, sample_given
+from synthkit.synthesizers.shaped import ShapedModel
+from synthkit.synthesizers.tree_model import TreeModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_PARENTS = 20_000  # drawn for what the children's model is told of their columns
+_MOST_KNOWN = 200_000  # and so many children of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedPlan(Plan):
+    """The price of both tables, and of each.
+
+    Attributes:
+        parents, children: their parts of ``event``; each one's budget has its own table's unit.
+    """
+
+    parents: Plan
+    children: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linked:
+    """Settings. All are public.
+
+    Attributes:
+        parents: the method for the parent table.
+        parent_settings: its settings.
+        child_settings: of the children's :class:`~synthkit.synthesizers.conditional.Conditional`.
+        share: of the budget (as zCDP counts it) for the parents; the children get what they leave.
+    """
+
+    name: ClassVar[str] = "linked"
+    parents: str = "aim"
+    parent_settings: Mapping[str, Any] = field(default_factory=dict)
+    child_settings: Mapping[str, Any] = field(default_factory=dict)
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_settings(self, share=(0.01, 0.99))
+        self._recipe()
+        self._conditional(())
+
+    def plan(self, schema: LinkedSchema, budget: Budget) -> LinkedPlan:
+        """Parents by their share of the budget, children by what they leave; priced together.
+
+        Raises:
+            MethodError: the budget protects something else, or the parents' method nothing.
+        """
+        if budget.unit != schema.unit:
+            raise MethodError(f"the budget protects one {budget.unit}; one parent with its children is {schema.unit}")
+        # Gaussian noise that costs the children's share stands for them until they are priced themselves.
+        alone = calibrate(GaussianDpEvent, budget)
+        others = GaussianDpEvent(alone / math.sqrt(1 - self.share))
+        parents = self._recipe().plan(schema.counted, Remainder.of(_under(budget, schema.counted.unit), others))
+        if not is_private(parents.event):
+            raise MethodError(f"method {self.parents} has no privacy guarantee; the parents need one that has")
+        rest = Remainder.of(_under(budget, schema.widened.unit), parents.event)
+        children = self._conditional(tuple(schema.brought.values())).plan(schema.widened, rest)
+        noise = {f"parents.{name}": scale for name, scale in parents.noise.items()}
+        noise |= {f"children.{name}": scale for name, scale in children.noise.items()}
+        return LinkedPlan(
+            budget,
+            compose([parents.event, children.event]),
+            noise,
+            (parents.seconds or 0.0) + (children.seconds or 0.0),
+            max(parents.megabytes or 0.0, children.megabytes or 0.0),
+            parents=parents,
+            children=children,
+        )
+
+    def fit(self, data: LinkedRows, session: Session, *, progress: Progress = silent) -> LinkedModel:
+        """PARENTS, then CHILDREN.
+
+        Args:
+            data: both tables, bounded and joined.
+            session: its plan is this method's; both tables are charged to it.
+            progress: told what is being done.
+        """
+        schema, plan = data.schema, session.plan
+        if not isinstance(plan, LinkedPlan):
+            raise MethodError("the session's plan is not one of linked tables; open it for Linked.plan's")
+        parents = self._recipe().fit(
+            data.parents, session.part(plan.parents), progress=lambda done, what: progress(done / 2, f"parents: {what}")
+        )
+        rng = np.random.default_rng(session.noise.public_seed())
+        told = replace(self._conditional(tuple(schema.brought.values())), known=_known(parents, schema, rng))
+        children = told.fit(
+            data.children,
+            session.part(plan.children),
+            progress=lambda done, what: progress(0.5 + done / 2, f"children: {what}"),
+        )
+        return LinkedModel(schema, parents, children)
+
+    def _recipe(self) -> Method:
+        return method(self.parents, self.parent_settings)
+
+    def _conditional(self, given: tuple[str, ...]) -> Conditional:
+        known = {"marginals", "rounds", "selection", "model_megabytes", "iterations"}
+        if unknown := sorted(set(self.child_settings) - known):
+            raise JobError(f"children have no setting {', '.join(unknown)}; they have {', '.join(sorted(known))}")
+        return Conditional(given=given, **self.child_settings)
+
+
+@dataclass(frozen=True)
+class LinkedSynthetic:
+    """Synthetic rows of both tables.
+
+    Attributes:
+        parents: values as users know them; the key counts from 1.
+        children: the same, in the order of their parents; each one's key is a parent's.
+    """
+
+    parents: pd.DataFrame
+    children: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class LinkedModel:
+    """Released values only: whatever it does is post-processing, and free.
+
+    Attributes:
+        schema: of both tables.
+        parents: model of the parents with the number of their children.
+        children: model of a child given its parent.
+    """
+
+    schema: LinkedSchema
+    parents: Model
+    children: Model
+
+    def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> LinkedSynthetic:
+        """GENERATE ``n`` parents and their children.
+
+        Children of one parent are drawn independently of each other, given the parent's columns.
+
+        Args:
+            n: how many parents, 0 or more.
+            where: what all parents have: column to value.
+            seed: reproducible draws.
+        """
+        drawn = self.parents.sample(n, where=where, seed=seed)
+        owner = np.repeat(np.arange(n), _numbers(drawn, self.schema))  # (children,)
+        known = _beside(drawn, owner, self.schema)
+        rows = sample_given(self.children, known, len(owner), None if seed is None else seed + 1)
+        return LinkedSynthetic(
+            _keyed(drawn.frame, np.arange(1, n + 1), self.schema.parent, self.schema.key),
+            _keyed(rows.frame, owner + 1, self.schema.child, self.schema.key),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write both models, each in a folder of its own, and the schema. ``folder`` must not exist."""
+        from safetensors.numpy import save
+
+        base.write_model_card(folder, Linked.name, self.schema.counted, {"linked": self.schema.to_dict()}, save({}))
+        self.parents.save(folder / "parents")
+        self.children.save(folder / "children")
+
+
+def load(folder: Path, parameters: Mapping[str, Any], _: Schema) -> LinkedModel:
+    """Read a saved model; its digests have been checked."""
+    schema = LinkedSchema.from_dict(parameters["linked"], source=str(folder))
+    parents, children = base.load(folder / "parents"), base.load(folder / "children")
+    inner = children.inner if isinstance(children, ShapedModel) else children
+    conditional = isinstance(inner, TreeModel) and inner.method == Conditional.name
+    if parents.schema != schema.counted or children.schema != schema.widened or not conditional:
+        raise InputError(f"{folder}: its parts belong to another model; restore it or fit again")
+    return LinkedModel(schema, parents, children)
+
+
+def load_linked(folder: str | Path) -> LinkedModel:
+    """Open a saved model of linked tables.
+
+    Raises:
+        InputError: not such a model, damaged, or of another version.
+    """
+    model: object = base.load(folder)
+    if not isinstance(model, LinkedModel):
+        raise InputError(f"{folder}: a model of one table; open it with load()")
+    return model
+
+
+def _under(budget: Budget, unit: Unit) -> Budget:
+    return Budget(budget.epsilon, budget.delta, budget.adjacency, unit)
+
+
+def _numbers(drawn: Synthetic, schema: LinkedSchema) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = drawn.frame[schema.count].to_numpy(dtype=np.int64)
+    return numbers
+
+
+def _beside(drawn: Synthetic, owner: NDArray[np.int64], schema: LinkedSchema) -> dict[int, NDArray[np.int32]]:
+    """Codes of each child's parent, by their place in the widened schema."""
+    ours, theirs = list(schema.counted.modelled), list(schema.widened.modelled)
+    return {theirs.index(called): drawn.codes[owner, ours.index(name)] for name, called in schema.brought.items()}
+
+
+def _known(parents: Model, schema: LinkedSchema, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Codes (m, brought) of the columns of the children's parents, by the parents' model."""
+    drawn = parents.sample(min(_MOST_PARENTS, 4 * schema.parent.rows), seed=int(rng.integers(2**62)))
+    owner = np.repeat(np.arange(len(drawn.codes)), _numbers(drawn, schema))
+    if not len(owner):
+        owner = np.arange(len(drawn.codes))  # nobody has any child; whom they would have does not matter
+    owner = rng.permutation(owner)[:_MOST_KNOWN]
+    beside = _beside(drawn, owner, schema)
+    names = list(schema.widened.modelled)
+    return np.stack([beside[names.index(called)] for called in schema.brought.values()], axis=1)
+
+
+def _keyed(frame: pd.DataFrame, keys: NDArray[np.int64], schema: Schema, key: str) -> pd.DataFrame:
+    """The schema's columns that are released, the key among them."""
+    columns = {name: keys if name == key else frame[name] for name in schema.columns if name == key or name in frame}
+    return pd.DataFrame(columns)
+
+
+__all__ = ["Linked", "LinkedModel", "LinkedPlan", "LinkedSynthetic", "load", "load_linked"]
