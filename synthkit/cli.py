@@ -574,6 +574,7 @@ def _show_price(priced: Price, as_json: bool) -> None:
                     "event": events.to_json(part.event),
                     "seconds": part.seconds,
                     "megabytes": part.megabytes,
+                    "note": part.note,
                 }
             )
     facts = {
@@ -593,6 +594,8 @@ def _show_price(priced: Price, as_json: bool) -> None:
         lines.append(
             f"  {entry['part']:9} {entry['share']:5.0%} of the units   epsilon {price}   noise: {noise or 'none'}"
         )
+        if entry["note"]:
+            lines.append(f"            {entry['note']}")
     if len(parts) > 1:
         lines.append("  Every unit is in one of the two, so they compose in parallel.")
     lines.append(f"forecast: about {_duration(priced.seconds)}, {priced.megabytes / 1000:.1f} GB (two cores, no GPU)")

@@ -63,6 +63,8 @@ class Plan:
         noise: the noise scales that follow from it, by the method's names for them.
         seconds, megabytes: forecast of time and peak memory on a machine like the benchmark's,
             or None where the method gives none.
+        note: what people should know about it, in public words.
+        note: what people should know about it, in public words.
     """
 
     budget: Budget
@@ -70,6 +72,7 @@ class Plan:
     noise: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     megabytes: float | None = None
+    note: str = ""
 
     @property
     def epsilon(self) -> float:

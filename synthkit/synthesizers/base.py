@@ -102,6 +102,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "synthkit.synthesizers.aim:Aim",
         "adaptive, label-aware noisy marginals on a junction tree (AIM)",
     ),
+    "auto": (
+        "synthkit.synthesizers.portfolio:Auto",
+        "the method that suits, chosen from public facts alone",
+    ),
     "mst": (
         "synthkit.synthesizers.mst:Mst",
         "noisy marginals on a maximum spanning tree (MST): plain and quick",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Clique = tuple[int, ...]  # columns, ascending
 
 _TINY = 1e-300
+_TRACE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,11 @@ def fit(model: Graphical, targets: Sequence[Target], iterations: int, misfit: fl
             # Auslender and Teboulle: share solves share^2 / (1 - share) = (last share)^2 at constant smoothness.
             point = [(1 - share) * b + share * m for b, m in zip(best, mirror, strict=True)]
             value, gradients = slope(point)
-            new_mirror = moved(mirror, gradients, 1 / (smooth * share))
+            try:
+                new_mirror = moved(mirror, gradients, 1 / (smooth * share))
+            except ValueError:  # so long a step that everything underflowed
+                smooth *= 2
+                continue
             new_best = [(1 - share) * b + share * m for b, m in zip(best, new_mirror, strict=True)]
             found = slope(new_best)[0]
             change = sum(
@@ -337,7 +342,8 @@ def fit(model: Graphical, targets: Sequence[Target], iterations: int, misfit: fl
             break
         share = (math.sqrt(share**4 + 4 * share**2) - share**2) / 2
         smooth *= 0.9
-    return Graphical(tree, best)
+    # A trace of the start keeps possible what underflowed: a later measurement may ask for it.
+    return Graphical(tree, [(1 - _TRACE) * b + _TRACE * s for b, s in zip(best, model.beliefs, strict=True)])
 
 
 def _divergence(left: Sequence[Tensor], right: Sequence[Tensor], tree: Tree) -> float:

@@ -57,6 +57,7 @@ SHORT: Mapping[str, dict[str, Any]] = {
     "independent": {},
     "aim": {"marginals": 4, "rounds": 2, "iterations": 4},
     "mst": {"iterations": 4},
+    "tabular_vae": {"steps": 4, "sample_rate": 0.5, "latent": 3, "dreams": 64, "scalings": 2},
     "tabular_gan": {"iterations": 3, "batch": 32, "width": 8, "latent": 4, "discriminator_steps": 4},
 }
 

@@ -17,6 +17,8 @@ from tests.audit import checks
         ("independent", Unit(), Adjacency.ADD_OR_REMOVE),
         ("independent", Unit("person", 3), Adjacency.REPLACE_ONE),
         ("aim", Unit("person", 3), Adjacency.ADD_OR_REMOVE),
+        ("mst", Unit(), Adjacency.REPLACE_ONE),
+        ("tabular_vae", Unit(), Adjacency.ADD_OR_REMOVE),
         ("tabular_gan", Unit(), Adjacency.ADD_OR_REMOVE),
         ("tabular_gan", Unit("person", 3), Adjacency.ADD_OR_REMOVE),
     ],

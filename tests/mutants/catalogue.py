@@ -292,8 +292,8 @@ def _mutants() -> list[Mutant]:
                 ),
                 gan: (
                     (
-                        "            progress(0.05 + 0.35 * (step + 1)",
-                        '            if gradients.loss > getattr(self, "best", 1e9):\n                break\n            object.__setattr__(self, "best", gradients.loss)\n            progress(0.05 + 0.35 * (step + 1)',
+                        "            progress(0.4 + 0.2 * (step + 1)",
+                        '            if gradients.loss > getattr(self, "best", 1e9):\n                break\n            object.__setattr__(self, "best", gradients.loss)\n            progress(0.4 + 0.2 * (step + 1)',
                     ),
                 ),
             },
@@ -381,6 +381,31 @@ def _mutants() -> list[Mutant]:
                 )
             },
             "a noisy marginal is paid for, and edges, rare categories and shares are read off the rows",
+        ),
+        (
+            "the row count that AIM expects is the exact one",
+            {
+                "synthkit/synthesizers/aim.py": (
+                    (
+                        "data, session, model, estimated_rows(released), among",
+                        'data, session, model, float(__import__("synthkit.data.private", fromlist=["x"]).reveal(data).rows), among',
+                    ),
+                )
+            },
+            "scores move by more than the one row that they are charged for",
+        ),
+        (
+            "latents divided by the exact row count",
+            {
+                "synthkit/synthesizers/tabular_vae.py": (
+                    (
+                        "        moment[i, j] = moment[j, i] = total / factors / rows\n",
+                        '        rows = max(1, __import__("synthkit.data.private", fromlist=["x"]).reveal(data).rows)\n'
+                        "        moment[i, j] = moment[j, i] = total / factors / rows\n",
+                    ),
+                )
+            },
+            "the number of rows shows in the released prior",
         ),
         (
             "null flag unpriced",

@@ -174,6 +174,21 @@ def test_a_fit_stops_at_the_noise() -> None:
     assert misfit(fit(start, targets, 500)) < 0.75
 
 
+def test_wild_measurements_of_hardly_any_rows_are_fitted() -> None:
+    """Noise forty times the table: steps that underflow are shortened, and the model goes on to be of use."""
+    rng = np.random.default_rng(0)
+    sizes = (7, 5, 6, 4)
+    model = None
+    measured: list[Target] = []
+    for pairs in ([(0, 3), (1, 3), (2, 3)], [(0, 1), (1, 2)], [(0, 2, 3)]):
+        measured += [Target(c, rng.normal(0, 400, [sizes[j] for j in c]), 1e-4) for c in pairs]
+        tree = junction_tree(sizes, [target.columns for target in measured])
+        model = fit(model.on(tree) if model else Graphical(tree), measured, 150, 0.75)
+        for belief in model.beliefs:
+            assert torch.isfinite(belief).all() and belief.sum() == pytest.approx(1)
+    assert model is not None and len(model.given({0: 6, 3: 3}).sample(10, rng)) == 10
+
+
 def test_the_fit_is_private_pgms() -> None:
     """To 1e-6 against what mbi 2.0.0 (Private-PGM's own library) found for these measurements."""
     import json
