@@ -29,7 +29,9 @@ from synthkit.synthesizers.base import method
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "independent": ("independent", {}),
     "tabular_gan, warm start alone": ("tabular_gan", {"iterations": 0}),
-    "tabular_gan, critic without threshold": ("tabular_gan", {"threshold": 0.0}),
+    "tabular_gan, marginals alone": ("tabular_gan", {"critic": 0.0}),
+    "tabular_gan, critic and one marginal": ("tabular_gan", {"marginals": 1}),
+    "tabular_gan, without threshold": ("tabular_gan", {"threshold": 0.0}),
     "tabular_gan": ("tabular_gan", {}),
     "aim": ("aim", {}),
     "aim, target as any other column": ("aim", {"label_aware": False}),

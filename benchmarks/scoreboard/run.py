@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +25,9 @@ from inside import write
 from tables import KINDS, Tables, tables
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+from environments import bounded, environment, install  # noqa: E402
+
 SEED = 7
 
 
@@ -95,7 +95,7 @@ def attack(
     peer = PEERS[name]
     methods = [method] if method else list(peer.methods)
     print(f"{name}: environment", file=sys.stderr, flush=True)
-    python, failure = install(name, cache, install_timeout)
+    python, failure = install(HERE / "peers" / f"{name}.txt", cache / name, install_timeout)
     if failure:
         return [
             row(peer, m, "", {c: Finding("did not run", f"did not install: {failure}") for c in CHECKS})
@@ -126,29 +126,6 @@ def attack(
 def row(peer: Peer, method: str, version: str, findings: Mapping[str, Finding], seconds: int = 0) -> dict[str, Any]:
     named = {check: asdict(finding) for check, finding in findings.items()}
     return {"peer": peer.package, "version": version, "method": method, "findings": named, "seconds": seconds}
-
-
-def install(name: str, cache: Path, timeout: float) -> tuple[Path, str]:
-    """The peer's environment, made anew where its pins changed: its Python, and why it failed if it did.
-
-    The pins are complete, so pip is told to resolve nothing: `--no-deps`.
-    """
-    pins, home = HERE / "peers" / f"{name}.txt", cache / name
-    python, stamp = home / "bin" / "python", home / "pins.txt"
-    if python.exists() and stamp.exists() and stamp.read_text() == pins.read_text():
-        return python, ""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    commands = [
-        [sys.executable, "-m", "venv", "--clear", str(home)],
-        [str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(pins)],
-    ]
-    for command in commands:
-        code, said = bounded(command, timeout, dict(os.environ))
-        if code:
-            lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
-            return python, lines[-1][:300] if lines else f"exit code {code}"
-    write(stamp, pins.read_text())
-    return python, ""
 
 
 def fits(name: str, method: str, python: Path, data: Tables, folder: Path, timeout: float) -> dict[str, Run]:
@@ -196,13 +173,6 @@ def fits(name: str, method: str, python: Path, data: Tables, folder: Path, timeo
     return runs
 
 
-def environment() -> dict[str, str]:
-    """One thread, no accelerator, no network for model hubs, nothing of our own on the path."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    return kept | threads | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "default"}
-
-
 def collected(out: Path) -> Run:
     """What one fit left. The facts are written last: where they are, the fit is complete."""
     if (out / "facts.json").exists():
@@ -211,30 +181,6 @@ def collected(out: Path) -> Run:
     log = (out / "log.txt").read_text() if (out / "log.txt").exists() else "it was never started"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return Run(out, {}, {}, lines[-1][:300] if lines else "it ended without a word")
-
-
-def bounded(
-    command: list[str], timeout: float, variables: Mapping[str, str], cwd: Path | None = None
-) -> tuple[int | None, str]:
-    """Exit code (None: out of time) and all that was said. Out of time, the whole process group ends."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env=dict(variables),
-        cwd=cwd,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-        return None, said
-    return process.returncode, said
 
 
 def show(rows: list[dict[str, Any]]) -> None:
