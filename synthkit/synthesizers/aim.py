@@ -21,16 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from dp_accounting import DpEvent
 
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.errors import MethodError
-from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import counts_event, noisy_marginals
+from synthkit.privacy.mechanisms.counts import noisy_marginals
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
@@ -89,23 +86,8 @@ class Aim:
         start, chosen = len(free_columns(schema)), choosing.how_many(schema, budget, target, self.marginals)
         if target is not None and start > 1:
             start -= 1  # the target comes with the others
-        share = self.selection if chosen else 0.0
-        measured = start + chosen
-        radius = budget.unit.max_rows
-        # A marginal of noise s costs 1 / (2 s^2) of zCDP, a choice of epsilon e costs e^2 / 8.
-        per_scale = 2 * math.sqrt(share / (1 - share) * measured / chosen) if chosen else 0.0
-
-        def event(sigma: float) -> DpEvent:
-            parts = [repeat(counts_event(sigma, budget), measured)]
-            if chosen:
-                parts.append(repeat(ExponentialMechanismDpEvent(per_scale * radius / sigma), chosen))
-            return compose(parts)
-
-        sigma = calibrate(event, budget)
-        noise = {"marginals": sigma}
-        if chosen:
-            noise |= {"selection": per_scale * radius / sigma, "chosen": float(chosen)}
-        return Plan(budget, event(sigma), noise, *self._forecast(schema, chosen))
+        event, noise = choosing.priced(budget, start, chosen, self.selection)
+        return Plan(budget, event, noise, *self._forecast(schema, chosen))
 
     def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> TreeModel:
         """START, then SELECT, MEASURE, GENERATE."""

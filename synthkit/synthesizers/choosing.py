@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dp_accounting import DpEvent
 
 from synthkit.data.constraints import Determines
 from synthkit.data.encoding import Table
@@ -20,6 +21,7 @@ from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
 from synthkit.privacy.mechanisms.counts import counts_event, exact_marginal
 from synthkit.privacy.mechanisms.select import select_several
 from synthkit.privacy.session import Session
@@ -43,6 +45,35 @@ def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0)
         return asked if pairs else 0
     least = calibrate(lambda sigma: counts_event(sigma, budget), budget)  # all of the budget for one marginal
     return min(max(2, round(schema.rows / least / _ROWS_A_CHOICE)), 2 * pairs, _MOST_MARGINALS)
+
+
+def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[DpEvent, dict[str, float]]:
+    """What ``start`` marginals and ``chosen`` more cost, all with the same noise, and the noise that costs the budget.
+
+    Args:
+        budget: what may be spent.
+        start: marginals that are measured at once.
+        chosen: marginals that are chosen, then measured.
+        selection: share of the budget (as zCDP counts it) for all choices.
+
+    Returns:
+        the event, and noise: ``marginals`` and, where any are chosen, ``selection`` (epsilon) and ``chosen``.
+    """
+    share, measured, radius = selection if chosen else 0.0, start + chosen, budget.unit.max_rows
+    # A marginal of noise s costs 1 / (2 s^2) of zCDP at radius 1, a choice of epsilon e costs e^2 / 8.
+    per_scale = 2 * math.sqrt(share / (1 - share) * measured / chosen) if chosen else 0.0
+
+    def event(sigma: float) -> DpEvent:
+        parts = [repeat(counts_event(sigma, budget), measured)]
+        if chosen:
+            parts.append(repeat(ExponentialMechanismDpEvent(per_scale * radius / sigma), chosen))
+        return compose(parts)
+
+    sigma = calibrate(event, budget)
+    noise = {"marginals": sigma}
+    if chosen:
+        noise |= {"selection": per_scale * radius / sigma, "chosen": float(chosen)}
+    return event(sigma), noise
 
 
 def first(schema: Schema, target: int | None, most: float) -> list[Clique]:
@@ -119,4 +150,15 @@ def named(clique: Clique, schema: Schema) -> tuple[str, ...]:
     return tuple(names[j] for j in clique)
 
 
-__all__ = ["SAMPLED", "MOST_SAMPLED", "batches", "candidates", "first", "free_columns", "how_many", "named", "worst"]
+__all__ = [
+    "SAMPLED",
+    "MOST_SAMPLED",
+    "batches",
+    "candidates",
+    "first",
+    "free_columns",
+    "how_many",
+    "named",
+    "priced",
+    "worst",
+]

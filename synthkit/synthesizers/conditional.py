@@ -29,16 +29,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from dp_accounting import DpEvent
 
 from synthkit.data.constraints import Mask
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
-from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, noisy_marginals
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, noisy_marginals
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
@@ -98,23 +95,8 @@ class Conditional:
     def plan(self, schema: Schema, budget: Budget) -> Plan:
         """The same noise for every marginal, whether at the start or chosen; calibrated to the whole."""
         start, chosen = len(self._start(schema, math.inf)), self._marginals(schema, budget)
-        share = self.selection if chosen else 0.0
-        measured = start + chosen
-        radius = budget.unit.max_rows
-        # A marginal of noise s costs 1 / (2 s^2) of zCDP at radius 1, a choice of epsilon e costs e^2 / 8.
-        per_scale = 2 * math.sqrt(share / (1 - share) * measured / chosen) if chosen else 0.0
-
-        def event(sigma: float) -> DpEvent:
-            parts = [repeat(counts_event(sigma, budget), measured)]
-            if chosen:
-                parts.append(repeat(ExponentialMechanismDpEvent(per_scale * radius / sigma), chosen))
-            return compose(parts)
-
-        sigma = calibrate(event, budget)
-        noise = {"marginals": sigma}
-        if chosen:
-            noise |= {"selection": per_scale * radius / sigma, "chosen": float(chosen)}
-        return Plan(budget, event(sigma), noise, *self._forecast(schema, chosen))
+        event, noise = choosing.priced(budget, start, chosen, self.selection)
+        return Plan(budget, event, noise, *self._forecast(schema, chosen))
 
     def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> TreeModel:
         """START, then SELECT, MEASURE, GENERATE."""
@@ -196,7 +178,7 @@ class Conditional:
 
     def _drawn(self, model: Graphical, schema: Schema, rows: float, rng: np.random.Generator) -> NDArray[np.int32]:
         """Rows from the model, the given columns as in the known ones."""
-        count = min(max(1_000, round(_SAMPLED * rows)), _MOST_SAMPLED)
+        count = min(max(1_000, round(choosing.SAMPLED * rows)), choosing.MOST_SAMPLED)
         known = self._known(schema)
         some = known[rng.permutation(np.arange(count) % len(known))]
         given = sorted(self._given(schema))
@@ -251,7 +233,7 @@ class Conditional:
         cells, candidates = self.model_megabytes * 1e6 / _BYTES / 4, len(self._candidates(schema))
         rounds = min(self.rounds, chosen)
         fits = self.iterations * rounds / 3
-        reads = 2e-8 * (schema.rows + min(_SAMPLED * schema.rows, _MOST_SAMPLED)) * candidates * rounds
+        reads = 2e-8 * (schema.rows + min(choosing.SAMPLED * schema.rows, choosing.MOST_SAMPLED)) * candidates * rounds
         trees = 5e-5 * len(schema.modelled) * candidates * chosen
         seconds = 2.0 + fits * (2e-7 * cells + 2e-4 * len(schema.modelled)) + reads + trees
         return seconds, 500.0 + 12 * self.model_megabytes + 2e-4 * schema.rows * len(schema.modelled)

@@ -39,7 +39,7 @@ from torch.nn import functional
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
-from synthkit.errors import InputError, MethodError
+from synthkit.errors import MethodError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
@@ -52,15 +52,12 @@ from synthkit.synthesizers.base import (
     Progress,
     Synthetic,
     check_settings,
-    codes_of,
-    finish,
     silent,
-    write_model_card,
 )
 from synthkit.synthesizers.choosing import named
-from synthkit.synthesizers.even import rows_where
 from synthkit.synthesizers.graphical import Clique
 from synthkit.synthesizers.marginals import Measured, target_position
+from synthkit.synthesizers.network_model import read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
 
@@ -471,48 +468,20 @@ class TabularGanModel:
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """Draw rows; a condition on the target is met directly, others by rejection."""
-        rng = np.random.default_rng(seed)
-        draws = seeded(int(rng.integers(2**62)))
-        wanted = codes_of(where or {}, self.schema)
-        given = wanted.pop(self.generator.condition, None) if self.generator.condition is not None else None
-
-        def draw(count: int) -> NDArray[np.integer]:
-            codes: NDArray[np.integer] = self.generator.draw(count, draws, given).numpy()
-            return codes
-
-        rows = rows_where(draw, n, wanted, self.generator.one_hot.sizes, rng)
-        return finish(rows, self.schema, rng, where or {})
+        return sampled(self.generator, self.schema, n, where, seed)
 
     def save(self, folder: Path) -> None:
         """Write the generator and the marginals."""
-        from safetensors.torch import save
-
-        tensors = {name: tensor.contiguous() for name, tensor in self.generator.state_dict().items()}
-        for j, marginal in enumerate(self.marginals):
-            tensors[f"marginals.{j}"] = torch.from_numpy(marginal.counts).contiguous()
-        parameters = {
-            "latent": self.generator.latent,
-            "width": self.generator.enter.out_features,
-            "marginals": [{"columns": list(m.columns), "sigma": m.sigma} for m in self.marginals],
-        }
-        write_model_card(folder, TabularGan.name, self.schema, parameters, save(tensors))
+        parameters = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
+        save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters)
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
     """Read a saved model; its digests have been checked."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(folder / "weights.safetensors")
-    released = tuple(
-        NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
-        for j, entry in enumerate(parameters["marginals"])
-    )
+    tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))
     generator = Generator(measured, latent=parameters["latent"], width=parameters["width"], seed=0)
-    try:
-        generator.load_state_dict(tensors)
-    except RuntimeError:
-        raise InputError(f"{folder}: the weights do not fit the schema") from None
+    set_state(generator, tensors, folder)
     return TabularGanModel(schema, generator, released)
 
 

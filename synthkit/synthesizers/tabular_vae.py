@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from synthkit.data.encoding import Table, discretize
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
-from synthkit.errors import InputError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import compose, repeat
@@ -47,13 +46,10 @@ from synthkit.synthesizers.base import (
     Progress,
     Synthetic,
     check_settings,
-    codes_of,
-    finish,
     silent,
-    write_model_card,
 )
-from synthkit.synthesizers.even import rows_where
 from synthkit.synthesizers.marginals import Measured, target_position
+from synthkit.synthesizers.network_model import read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, seeded
 from synthkit.synthesizers.shaped import shaped
 
@@ -418,48 +414,20 @@ class TabularVaeModel:
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """Draw rows; a condition on the target is met directly, others by rejection."""
-        rng = np.random.default_rng(seed)
-        draws = seeded(int(rng.integers(2**62)))
-        wanted = codes_of(where or {}, self.schema)
-        given = wanted.pop(self.network.condition, None) if self.network.condition is not None else None
-
-        def draw(count: int) -> NDArray[np.integer]:
-            codes: NDArray[np.integer] = self.network.draw(count, draws, given).numpy()
-            return codes
-
-        rows = rows_where(draw, n, wanted, tuple(self.schema.domain.values()), rng)
-        return finish(rows, self.schema, rng, where or {})
+        return sampled(self.network, self.schema, n, where, seed)
 
     def save(self, folder: Path) -> None:
         """Write the network and the marginals."""
-        from safetensors.torch import save
-
-        tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        for j, marginal in enumerate(self.marginals):
-            tensors[f"marginals.{j}"] = torch.from_numpy(marginal.counts).contiguous()
-        parameters = {
-            "latent": self.network.latent,
-            "pairs": self.network.pairs,
-            "marginals": [{"columns": list(m.columns), "sigma": m.sigma} for m in self.marginals],
-        }
-        write_model_card(folder, TabularVae.name, self.schema, parameters, save(tensors))
+        parameters = {"latent": self.network.latent, "pairs": self.network.pairs}
+        save_network(folder, TabularVae.name, self.schema, self.network, self.marginals, parameters)
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularVaeModel:
     """Read a saved model; its digests have been checked."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(folder / "weights.safetensors")
-    released = tuple(
-        NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
-        for j, entry in enumerate(parameters["marginals"])
-    )
+    tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))
     network = Autoencoder(measured, latent=parameters["latent"], pairs=parameters["pairs"])
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError:
-        raise InputError(f"{folder}: the weights do not fit the schema") from None
+    set_state(network, tensors, folder)
     return TabularVaeModel(schema, network, released)
 
 

@@ -1,0 +1,91 @@
+"""What the neural methods' models share: drawing rows, being saved with their marginals, being read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synthkit.data.schema import Schema
+from synthkit.errors import InputError
+from synthkit.privacy.mechanisms.counts import NoisyMarginal
+from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_card
+from synthkit.synthesizers.even import rows_where
+from synthkit.synthesizers.networks import OneHot, seeded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Drawing(Protocol):
+    """A network that draws rows of codes, of one class of the conditioning column or of all."""
+
+    one_hot: OneHot
+    condition: int | None
+
+    def draw(self, count: int, draws: torch.Generator, given: int | None = None) -> Tensor:
+        """Sampled codes (count, d)."""
+
+
+def sampled(network: Drawing, schema: Schema, n: int, where: Mapping[str, Any] | None, seed: int | None) -> Synthetic:
+    """``n`` rows; a condition on the conditioning column is met directly, others by rejection."""
+    rng = np.random.default_rng(seed)
+    draws = seeded(int(rng.integers(2**62)))
+    wanted = codes_of(where or {}, schema)
+    given = wanted.pop(network.condition, None) if network.condition is not None else None
+
+    def draw(count: int) -> NDArray[np.integer]:
+        codes: NDArray[np.integer] = network.draw(count, draws, given).numpy()
+        return codes
+
+    rows = rows_where(draw, n, wanted, network.one_hot.sizes, rng)
+    return finish(rows, schema, rng, where or {})
+
+
+def save_network(
+    folder: Path,
+    method: str,
+    schema: Schema,
+    network: nn.Module,
+    marginals: Sequence[NoisyMarginal],
+    parameters: Mapping[str, Any],
+) -> None:
+    """Write the network's state and the marginals; ``parameters`` are what the network is built from."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    for j, marginal in enumerate(marginals):
+        tensors[f"marginals.{j}"] = torch.from_numpy(marginal.counts).contiguous()
+    listed = [{"columns": list(m.columns), "sigma": m.sigma} for m in marginals]
+    write_model_card(folder, method, schema, {**parameters, "marginals": listed}, save(tensors))
+
+
+def read_tensors(folder: Path, parameters: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[NoisyMarginal, ...]]:
+    """A saved network's state, and the marginals beside it."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "weights.safetensors")
+    released = tuple(
+        NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
+        for j, entry in enumerate(parameters["marginals"])
+    )
+    return tensors, released
+
+
+def set_state(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Give the network the state that was saved in ``folder``.
+
+    Raises:
+        InputError: it is another network's.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"{folder}: the weights do not fit the schema") from None
+
+
+__all__ = ["read_tensors", "sampled", "save_network", "set_state"]
