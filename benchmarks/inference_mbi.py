@@ -75,7 +75,8 @@ def theirs(made: Any) -> dict[str, Any]:
 
 def ours(made: Any, name: str) -> tuple[list[np.ndarray], float]:
     """Our marginals of every measured clique, and seconds."""
-    from synthkit.synthesizers.graphical import Graphical, Target, fit, junction_tree
+    from synthkit.synthesizers.descent import Target, fit
+    from synthkit.synthesizers.graphical import Graphical, junction_tree
 
     sizes, cliques = SMALL if name == "small" else LARGE
     targets = [Target(c, made[f"{name}.{k}"] / ROWS, (ROWS / SIGMA) ** 2) for k, c in enumerate(cliques)]

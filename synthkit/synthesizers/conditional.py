@@ -41,7 +41,8 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Model, Progress, Synthetic, check_settings, finish, silent
 from synthkit.synthesizers.choosing import free_columns, named
-from synthkit.synthesizers.graphical import Clique, Graphical, Target, fit, junction_tree
+from synthkit.synthesizers.descent import Target, fit
+from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree
 from synthkit.synthesizers.graphical import calibrate as calibrated
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped

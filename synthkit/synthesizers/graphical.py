@@ -7,7 +7,7 @@ hold the measured ones, so that everything is exact. All of it is post-processin
 
     TREE       eliminate columns one by one, always the one whose clique is smallest
     CALIBRATE  pass messages up and down; every clique then holds its own marginal
-    FIT        accelerated mirror descent in the entropic geometry (Auslender and Teboulle 2006)
+    FIT        accelerated mirror descent (``descent.py``)
     SAMPLE     clique by clique from the root, counts as even as the distribution allows
 
 The model is kept as calibrated clique marginals: on a junction tree they say everything,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 Clique = tuple[int, ...]  # columns, ascending
 
-_TINY = 1e-300
-_TRACE = 1e-9
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -129,21 +128,6 @@ def _eliminate(weights: list[float], near: list[set[int]]) -> list[set[int]]:
     return found
 
 
-@dataclass(frozen=True)
-class Target:
-    """A noisy marginal as a share of all rows.
-
-    Attributes:
-        columns: ascending.
-        shares: one axis a column; may be negative, need not sum to 1.
-        weight: of its squared error: 1 / variance of a share.
-    """
-
-    columns: Clique
-    shares: NDArray[np.float64]
-    weight: float
-
-
 class Graphical:
     """A distribution on a junction tree, by the marginals of its cliques."""
 
@@ -162,7 +146,7 @@ class Graphical:
     def marginal(self, columns: Clique) -> Tensor:
         """The marginal of columns that have a common clique."""
         k = self.tree.home(columns)
-        return _sum_to(self.beliefs[k], self.tree.cliques[k], columns)
+        return sum_to(self.beliefs[k], self.tree.cliques[k], columns)
 
     def on(self, tree: Tree) -> Graphical:
         """Nearly the same distribution on another tree: a start for fitting there.
@@ -170,10 +154,10 @@ class Graphical:
         Potentials are carried over where a clique has a home; what has none is lost.
         """
         potentials = [torch.ones([tree.sizes[j] for j in clique], dtype=torch.float64) for clique in tree.cliques]
-        for clique, factor in zip(self.tree.cliques, self._potentials(), strict=True):
+        for clique, factor in zip(self.tree.cliques, self.potentials(), strict=True):
             homes = [k for k, node in enumerate(tree.cliques) if set(clique) <= set(node)]
             if homes:
-                potentials[homes[0]] = potentials[homes[0]] * _widen(factor, clique, tree.cliques[homes[0]])
+                potentials[homes[0]] = potentials[homes[0]] * widen(factor, clique, tree.cliques[homes[0]])
         return Graphical(tree, calibrate(tree, potentials))
 
     def without(self, zeros: Iterable[tuple[Clique, NDArray[np.bool_]]]) -> Graphical:
@@ -182,10 +166,10 @@ class Graphical:
         Raises:
             ValueError: nothing is possible.
         """
-        potentials = self._potentials()
+        potentials = self.potentials()
         for columns, table in zeros:
             home = self.tree.home(columns)
-            potentials[home] = potentials[home] * _widen(torch.from_numpy(table), columns, self.tree.cliques[home])
+            potentials[home] = potentials[home] * widen(torch.from_numpy(table), columns, self.tree.cliques[home])
         return Graphical(self.tree, calibrate(self.tree, potentials))
 
     def given(self, evidence: Mapping[int, int]) -> Graphical:
@@ -201,10 +185,10 @@ class Graphical:
             zeros.append(((column,), table))
         return self.without(zeros)
 
-    def _potentials(self) -> list[Tensor]:
+    def potentials(self) -> list[Tensor]:
         """Each node given its separator: their product is the distribution."""
         return [
-            belief / _widen(_sum_to(belief, clique, separator), separator, clique).clamp_min(_TINY)
+            belief / widen(sum_to(belief, clique, separator), separator, clique).clamp_min(TINY)
             for clique, separator, belief in zip(self.tree.cliques, self.tree.separators, self.beliefs, strict=True)
         ]
 
@@ -247,123 +231,42 @@ def calibrate(tree: Tree, potentials: Sequence[Tensor]) -> list[Tensor]:
     Raises:
         ValueError: the product is zero everywhere.
     """
-    beliefs = list(potentials)
+    return propagate(tree, potentials)[0]
+
+
+def propagate(tree: Tree, potentials: Sequence[Tensor]) -> tuple[list[Tensor], float]:
+    """As :func:`calibrate`, and the logarithm of the product's sum over all cells of the table."""
+    beliefs, log_sum = list(potentials), 0.0
     upward: list[Tensor] = [torch.ones(())] * len(beliefs)
     for k in reversed(range(1, len(beliefs))):
-        message = _sum_to(beliefs[k], tree.cliques[k], tree.separators[k])
-        message = message / message.max().clamp_min(_TINY)  # scale is free, and keeps products in range
+        message = sum_to(beliefs[k], tree.cliques[k], tree.separators[k])
+        scale = message.max().clamp_min(TINY)  # taken out, so that products stay in range
+        log_sum += math.log(scale)
         upward[k] = message
         parent = tree.parents[k]
-        beliefs[parent] = beliefs[parent] * _widen(message, tree.separators[k], tree.cliques[parent])
-    total = beliefs[0].sum()
-    if not (torch.isfinite(total) and total > 0):
+        beliefs[parent] = beliefs[parent] * widen(message / scale, tree.separators[k], tree.cliques[parent])
+    total = float(beliefs[0].sum())
+    if not (math.isfinite(total) and total > 0):
         raise ValueError("the distribution is zero everywhere")
     beliefs[0] = beliefs[0] / total
     for k in range(1, len(beliefs)):
         parent, separator = tree.parents[k], tree.separators[k]
-        wanted = _sum_to(beliefs[parent], tree.cliques[parent], separator)
-        own = _sum_to(beliefs[k], tree.cliques[k], separator)
-        ratio = torch.where(own > 0, wanted / own.clamp_min(_TINY), 0.0)
-        beliefs[k] = beliefs[k] * _widen(ratio, separator, tree.cliques[k])
-    return beliefs
+        wanted = sum_to(beliefs[parent], tree.cliques[parent], separator)
+        ratio = torch.where(upward[k] > 0, wanted / upward[k].clamp_min(TINY), 0.0)
+        beliefs[k] = beliefs[k] * widen(ratio, separator, tree.cliques[k])
+    return beliefs, log_sum + math.log(total)
 
 
-def fit(model: Graphical, targets: Sequence[Target], iterations: int, misfit: float = 0.0) -> Graphical:
-    """FIT: least squares on the targets, from ``model`` on.
-
-    The true table misses a noisy cell by one standard deviation. A model that comes nearer than
-    that learns the noise; so it is best to stop on the way there (Morozov 1966 on discrepancy).
-
-    Args:
-        model: the start; on a tree in which every target has a home.
-        targets: what to fit.
-        iterations: of mirror descent, at most.
-        misfit: stop where the mean squared gap of a cell, in variances of its noise, is as small.
-    """
-    tree = model.tree
-    homes = [tree.home(target.columns) for target in targets]
-    wanted = [torch.from_numpy(np.ascontiguousarray(target.shares)) for target in targets]
-
-    def slope(beliefs: Sequence[Tensor]) -> tuple[float, list[Tensor | None]]:
-        """Loss, and its gradient by the marginal of every clique (None: zero)."""
-        loss = 0.0
-        gradients: list[Tensor | None] = [None] * len(beliefs)
-        for target, home, shares in zip(targets, homes, wanted, strict=True):
-            gap = _sum_to(beliefs[home], tree.cliques[home], target.columns) - shares
-            loss += 0.5 * target.weight * float((gap * gap).sum())
-            part = _widen(target.weight * gap, target.columns, tree.cliques[home])
-            known = gradients[home]
-            gradients[home] = part if known is None else known + part
-        return loss, gradients
-
-    def moved(beliefs: Sequence[Tensor], gradients: Sequence[Tensor | None], step: float) -> list[Tensor]:
-        """One step against the gradient in the entropic geometry: potentials times exp(-step gradient)."""
-        potentials = []
-        for k, (belief, gradient) in enumerate(zip(beliefs, gradients, strict=True)):
-            separator = tree.separators[k]
-            factor = belief / _widen(_sum_to(belief, tree.cliques[k], separator), separator, tree.cliques[k]).clamp_min(
-                _TINY
-            )
-            if gradient is not None:
-                exponent = -step * gradient
-                factor = factor * (exponent - exponent.max()).clamp_min(-600).exp()
-            potentials.append(factor)
-        return calibrate(tree, potentials)
-
-    best, mirror = model.beliefs, model.beliefs
-    smooth = max(target.weight for target in targets)  # grows where a step turns out too long
-    share = 1.0
-    last = slope(best)[0]
-    enough = 0.5 * misfit * sum(target.shares.size for target in targets)
-    for _ in range(iterations):
-        while True:
-            # Auslender and Teboulle: share solves share^2 / (1 - share) = (last share)^2 at constant smoothness.
-            point = [(1 - share) * b + share * m for b, m in zip(best, mirror, strict=True)]
-            value, gradients = slope(point)
-            try:
-                new_mirror = moved(mirror, gradients, 1 / (smooth * share))
-            except ValueError:  # so long a step that everything underflowed
-                smooth *= 2
-                continue
-            new_best = [(1 - share) * b + share * m for b, m in zip(best, new_mirror, strict=True)]
-            found = slope(new_best)[0]
-            change = sum(
-                float((g * (n - p)).sum()) for g, n, p in zip(gradients, new_best, point, strict=True) if g is not None
-            )
-            far = share**2 * _divergence(new_mirror, mirror, tree)
-            if found <= value + change + smooth * far + 1e-9 * abs(value) or smooth > 1e12:
-                break
-            smooth *= 2
-        if found > last and share < 1.0:
-            share, mirror, last = 1.0, best, math.inf  # momentum overshot: start again from here
-            continue
-        best, mirror, last = new_best, new_mirror, found
-        if found <= enough:
-            break
-        share = (math.sqrt(share**4 + 4 * share**2) - share**2) / 2
-        smooth *= 0.9
-    # A trace of the start keeps possible what underflowed: a later measurement may ask for it.
-    return Graphical(tree, [(1 - _TRACE) * b + _TRACE * s for b, s in zip(best, model.beliefs, strict=True)])
-
-
-def _divergence(left: Sequence[Tensor], right: Sequence[Tensor], tree: Tree) -> float:
-    """KL(left || right) of two distributions on one tree."""
-    total = 0.0
-    for k, (p, q) in enumerate(zip(left, right, strict=True)):
-        total += float((p * (p.clamp_min(_TINY).log() - q.clamp_min(_TINY).log())).sum())
-        if tree.separators[k] or k:
-            ps, qs = (_sum_to(x, tree.cliques[k], tree.separators[k]) for x in (p, q))
-            total -= float((ps * (ps.clamp_min(_TINY).log() - qs.clamp_min(_TINY).log())).sum())
-    return max(total, 0.0)
-
-
-def _sum_to(table: Tensor, columns: Clique, kept: Clique) -> Tensor:
+def sum_to(table: Tensor, columns: Clique, kept: Clique) -> Tensor:
     """Sum out all columns but ``kept``."""
-    out = [axis for axis, column in enumerate(columns) if column not in kept]
-    return table.sum(dim=out) if out else table
+    sizes = [size for size, column in zip(table.shape, columns, strict=True) if column in kept]
+    for axis, column in enumerate(columns):  # the first first: rows of memory are added to one another
+        if column not in kept:
+            table = table.sum(dim=axis, keepdim=True)
+    return table.reshape(sizes)
 
 
-def _widen(table: Tensor, columns: Clique, wider: Clique) -> Tensor:
+def widen(table: Tensor, columns: Clique, wider: Clique) -> Tensor:
     """``table`` with axes of length one for the columns of ``wider`` that it lacks."""
     sizes = dict(zip(columns, table.shape, strict=True))
     return table.reshape([sizes.get(column, 1) for column in wider])
@@ -386,7 +289,7 @@ def _even(table: NDArray[np.float64], groups: NDArray[np.int64], rng: np.random.
     rank = np.arange(rows) - starts[sorted_groups]
     points = (rank + rng.random(len(table))[sorted_groups]) / counts[sorted_groups]  # in [0, 1)
     upto = np.cumsum(table, axis=1)
-    upto = upto / np.maximum(upto[:, -1:], _TINY)
+    upto = upto / np.maximum(upto[:, -1:], TINY)
     flat = (upto + np.arange(len(table))[:, None]).ravel()
     picked = np.searchsorted(flat, points + sorted_groups, side="right") - sorted_groups * table.shape[1]
     cells = np.empty(rows, dtype=np.int64)
@@ -394,4 +297,4 @@ def _even(table: NDArray[np.float64], groups: NDArray[np.int64], rng: np.random.
     return cells
 
 
-__all__ = ["Clique", "Graphical", "Target", "Tree", "calibrate", "fit", "junction_tree"]
+__all__ = ["TINY", "Clique", "Graphical", "Tree", "calibrate", "junction_tree", "propagate", "sum_to", "widen"]

@@ -23,7 +23,8 @@ from synthkit.errors import InputError, JobError
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_card
 from synthkit.synthesizers.even import even_rows
-from synthkit.synthesizers.graphical import Graphical, Target, Tree, fit, junction_tree
+from synthkit.synthesizers.descent import Target, fit
+from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree
 from synthkit.synthesizers.marginals import estimated_rows
 
 if TYPE_CHECKING:

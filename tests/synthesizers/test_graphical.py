@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthkit.synthesizers.graphical import Clique, Graphical, Target, Tree, calibrate, fit, junction_tree
+from synthkit.synthesizers.descent import Target, fit
+from synthkit.synthesizers.graphical import Clique, Graphical, Tree, calibrate, junction_tree
 
 SIZES = (3, 4, 2, 5, 3)
 
