@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synthkit.data.drafts import draft as draft_schema
+    from synthkit.data.image_files import images_at
+    from synthkit.data.image_schema import ImageSchema
+    from synthkit.data.images import Images, ImageSource, read_images
     from synthkit.data.linked import LinkedSchema
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
@@ -35,6 +38,9 @@ _HOMES = {
     "Adjacency": "synthkit.privacy.budget:Adjacency",
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
+    "ImageSchema": "synthkit.data.image_schema:ImageSchema",
+    "ImageSource": "synthkit.data.images:ImageSource",
+    "Images": "synthkit.data.images:Images",
     "Job": "synthkit.release.job:Job",
     "Ledger": "synthkit.privacy.ledger:Ledger",
     "LinkedSchema": "synthkit.data.linked:LinkedSchema",
@@ -46,11 +52,13 @@ _HOMES = {
     "draft_schema": "synthkit.data.drafts:draft",
     "fit": "synthkit.release.run:fit",
     "fit_linked": "synthkit.release.linked:fit_linked",
+    "images_at": "synthkit.data.image_files:images_at",
     "load": "synthkit.synthesizers.base:load",
     "load_linked": "synthkit.synthesizers.linked:load_linked",
     "method": "synthkit.synthesizers.base:method",
     "price": "synthkit.release.run:price",
     "price_linked": "synthkit.release.linked:price_linked",
+    "read_images": "synthkit.data.images:read_images",
     "run": "synthkit.release.run:run",
     "verify": "synthkit.release.bundle:verify",
 }
@@ -73,6 +81,9 @@ __all__ = [
     "Adjacency",
     "Budget",
     "Evidence",
+    "ImageSchema",
+    "ImageSource",
+    "Images",
     "Job",
     "Ledger",
     "LinkedSchema",
@@ -85,11 +96,13 @@ __all__ = [
     "draft_schema",
     "fit",
     "fit_linked",
+    "images_at",
     "load",
     "load_linked",
     "method",
     "price",
     "price_linked",
+    "read_images",
     "run",
     "verify",
 ]

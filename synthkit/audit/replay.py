@@ -225,9 +225,11 @@ class _Watched(Session):
     def release(self, charge: Charge, exact: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._watch(charge, exact, lambda: super(_Watched, self).release(charge, exact))
 
-    def choose(self, charge: Charge, scores: NDArray[np.float64]) -> int:
-        picked = self._watch(charge, scores, lambda: np.array([super(_Watched, self).choose(charge, scores)], float))
-        return int(picked[0])
+    def choose(self, charge: Charge, scores: NDArray[np.float64], rules: Sequence[Callable[[int], bool]] = ()) -> int:
+        def draw() -> NDArray[np.float64]:
+            return np.array([super(_Watched, self).choose(charge, scores, rules)], dtype=np.float64)
+
+        return int(self._watch(charge, scores, draw)[0])
 
     def _watch(
         self, charge: Charge, exact: NDArray[np.float64], draw: Callable[[], NDArray[np.float64]]

@@ -64,6 +64,11 @@ class Table:
         rows = int(np.count_nonzero(index)) if index.dtype == np.bool_ else len(index)
         return Table(columns, units, rows)
 
+    def part(self, rows: slice) -> Table:
+        """The rows of a slice; shares memory with this table."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Table(columns, None if self.units is None else self.units[rows], len(range(*rows.indices(self.rows))))
+
 
 def concatenate(parts: Iterable[Table], schema: Schema) -> Table:
     """Tables of the same schema, one after the other; no parts make the empty table.
@@ -106,7 +111,7 @@ def from_frame(frame: pd.DataFrame, schema: Schema, *, source: str = "data") -> 
     }
     units = None
     if schema.unit.column is not None:
-        units = _unit_keys(frame[schema.unit.column], f"{source}: column {schema.unit.column}")
+        units = unit_keys(frame[schema.unit.column], f"{source}: column {schema.unit.column}")
     columns = admit(columns, schema, source)
     return Table(columns, units, len(frame))
 
@@ -366,7 +371,12 @@ def _draw_from_merged(codes: NDArray[np.integer], column: Categorical, rng: np.r
     return drawn
 
 
-def _unit_keys(values: pd.Series, where: str) -> NDArray[np.uint64]:
+def unit_keys(values: pd.Series, where: str) -> NDArray[np.uint64]:
+    """One key (n,) per unit of privacy: a hash of its identifier, the same in every batch.
+
+    Raises:
+        DataError: rows without an identifier; how many.
+    """
     if count := int(values.isna().sum()):
         raise DataError(f"{where}: {_rows(count)} without a value; the unit of privacy must be known for every row")
     index, distinct = pd.factorize(values)
@@ -386,4 +396,5 @@ __all__ = [
     "from_frame",
     "to_frame",
     "undiscretize",
+    "unit_keys",
 ]

@@ -9,16 +9,20 @@ This prevents accidents, not malice: Python cannot keep a secret from code in th
 
 from __future__ import annotations
 
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn
 
+from typing_extensions import TypeVar
+
+from synthkit.data.image_schema import ImageSchema
 from synthkit.data.schema import Schema, lines
 from synthkit.errors import PrivateAccess, SchemaError
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Schema | ImageSchema, default=Schema)
 
 
-class Private(Generic[T]):
-    """Private values with what is public about them.
+class Private(Generic[T, S]):
+    """Private values with what is public about them: ``Private[Table]``, ``Private[Images, ImageSchema]``.
 
     Attributes:
         dataset: the steward's name for the dataset, as the ledger knows it; never a content hash.
@@ -29,24 +33,26 @@ class Private(Generic[T]):
 
     __slots__ = ("__value", "bounded", "dataset", "schema")
 
-    def __init__(self, value: T, *, dataset: str, schema: Schema, bounded: bool = False) -> None:
+    def __init__(self, value: T, *, dataset: str, schema: S, bounded: bool = False) -> None:
         self.__value = value
         self.dataset = dataset
         self.schema = schema
         self.bounded = bounded or schema.unit.column is None
 
-    def under(self, schema: Schema) -> Private[T]:
+    def under(self, schema: S) -> Private[T, S]:
         """The same locked values under another schema, which may cut and merge them otherwise. Opens nothing.
 
         Raises:
             SchemaError: ``schema`` has other columns or another unit, and so would read the values wrongly.
         """
-        if schema.unit != self.schema.unit or lines(schema) != lines(self.schema):
+        if schema.unit != self.schema.unit or _lines(schema) != _lines(self.schema):
             raise SchemaError(f"schema {schema.name} has not the columns and the unit of {self.schema.name}")
         return Private(self.__value, dataset=self.dataset, schema=schema, bounded=self.bounded)
 
     def __repr__(self) -> str:
-        return f"Private(dataset={self.dataset!r}, schema={self.schema.name!r}, columns={len(self.schema.columns)})"
+        public = self.schema
+        what = f"columns={len(public.columns)}" if isinstance(public, Schema) else f"images={public.size!r}"
+        return f"Private(dataset={self.dataset!r}, schema={public.name!r}, {what})"
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise PrivateAccess(
@@ -60,7 +66,12 @@ class Private(Generic[T]):
     __hash__ = object.__hash__
 
 
-def reveal(private: Private[T]) -> T:
+def _lines(schema: Schema | ImageSchema) -> object:
+    # All by which locked values are read.
+    return lines(schema) if isinstance(schema, Schema) else (schema.shape, schema.classes)
+
+
+def reveal(private: Private[T, S]) -> T:
     """Open the box. For ``synthkit.privacy`` alone, after the session was charged."""
     return private._Private__value  # type: ignore[attr-defined,no-any-return]
 

@@ -11,7 +11,7 @@ import datetime as dt
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -31,11 +31,41 @@ RESOLUTIONS: Mapping[str, int] = {"second": 1, "minute": 60, "hour": 3_600, "day
 
 Category = str | int
 
-_HALF = "a text holds half a character (\\ud800 to \\udfff), which no file can; write the character itself"
+HALF = "a text holds half a character (\\ud800 to \\udfff), which no file can; write the character itself"
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Whether a text can be written to a file as UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_labels(labels: Sequence[Category], what: str) -> list[str]:
+    """The labels as texts, by which values are told apart; refuses a list in which they cannot be.
+
+    Args:
+        labels: as declared.
+        what: what they are called where they are declared, e.g. ``categories``.
+    """
+    if not labels:
+        raise SchemaError(f"{what} is empty; list the values that may occur")
+    if len(labels) > MAX_CATEGORIES:
+        raise SchemaError(f"{len(labels)} {what}; at most {MAX_CATEGORIES} (is this an identifier?)")
+    texts = [str(label) for label in labels]
+    if not all(text.strip() for text in texts):
+        raise SchemaError(f"one of the {what} is empty or blank, which means no value; a column says 'nullable: true'")
+    if not all(encodes(text) for text in texts):
+        raise SchemaError(HALF)
+    if twice := sorted({text for text in texts if texts.count(text) > 1}) if len(set(texts)) < len(texts) else []:
+        raise SchemaError(f"{what} are listed twice: {', '.join(twice)}")
+    return texts
+
+
+def check_rows(rows: int, where: str) -> None:
+    """Refuse a public number of rows that is none."""
+    if rows < 1:
+        raise SchemaError(f"{where}: rows is {rows}; declare about how many rows there are")
+    if rows > 2**52:
+        raise SchemaError(f"{where}: rows is above 2^52; declare about how many rows there are")
 
 
 @dataclass(frozen=True)
@@ -79,17 +109,7 @@ class Categorical:
     def __post_init__(self) -> None:
         if self.unknown not in ("error", "other"):
             raise SchemaError(f"unknown: {self.unknown} has no meaning for categories; use error or other")
-        if not self.categories:
-            raise SchemaError("categories is empty; list the values that may occur")
-        if len(self.categories) > MAX_CATEGORIES:
-            raise SchemaError(f"{len(self.categories)} categories; at most {MAX_CATEGORIES} (is this an identifier?)")
-        labels = [str(c) for c in self.categories]
-        if not all(label.strip() for label in labels):
-            raise SchemaError("a category is empty or blank, which means no value; say 'nullable: true' instead")
-        if not all(_encodes(label) for label in labels):
-            raise SchemaError(_HALF)
-        if twice := sorted({c for c in labels if labels.count(c) > 1}) if len(set(labels)) < len(labels) else []:
-            raise SchemaError(f"categories are listed twice: {', '.join(twice)}")
+        labels = check_labels(self.categories, "categories")
         if self.unknown == "other" and "other" not in labels:
             object.__setattr__(self, "categories", (*self.categories, "other"))
         if isinstance(self.rare, str) and self.rare not in ("keep", "merge"):
@@ -417,12 +437,9 @@ class Schema:
             raise SchemaError(f"schema {self.name}: no columns")
         if len(self.columns) > MAX_COLUMNS:
             raise SchemaError(f"schema {self.name}: {len(self.columns)} columns; at most {MAX_COLUMNS}")
-        if not all(_encodes(str(name)) for name in (self.name, *self.columns)):
-            raise SchemaError(f"the schema's name, or a column's: {_HALF}")
-        if self.rows < 1:
-            raise SchemaError(f"schema {self.name}: rows is {self.rows}; declare about how many rows there are")
-        if self.rows > 2**52:
-            raise SchemaError(f"schema {self.name}: rows is above 2^52; declare about how many rows there are")
+        if not all(encodes(str(name)) for name in (self.name, *self.columns)):
+            raise SchemaError(f"the schema's name, or a column's: {HALF}")
+        check_rows(self.rows, f"schema {self.name}")
         if not self.modelled:
             raise SchemaError(f"schema {self.name}: only identifiers, nothing to model")
         if self.target is not None and self.target not in self.modelled:
@@ -556,10 +573,12 @@ def _column_to_dict(column: Column) -> dict[str, Any]:
 
 
 __all__ = [
+    "HALF",
     "KINDS",
     "RESOLUTIONS",
     "Boolean",
     "Categorical",
+    "Category",
     "Column",
     "Continuous",
     "Datetime",
@@ -570,5 +589,8 @@ __all__ = [
     "Quantiles",
     "Schema",
     "Unit",
+    "check_labels",
+    "check_rows",
+    "encodes",
     "lines",
 ]

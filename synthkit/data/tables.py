@@ -90,7 +90,7 @@ class FileSource(Source):
 
     def columns(self) -> list[str]:
         if _kind(self.path) == ".parquet":
-            with _parquet(self.path) as file:
+            with opened_parquet(self.path) as file:
                 return [name for name in file.schema_arrow.names if not _is_index(name)]
         return _header(self.path)[0]
 
@@ -317,7 +317,7 @@ def _kind(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked; what the system refuses becomes a DataError."""
     problem = None
     try:
@@ -339,7 +339,7 @@ def _header(path: Path) -> tuple[list[str], bool]:
     names: list[str] | None = None
     more = False
     problem = None
-    with _opened(path) as stream:
+    with opened(path) as stream:
         lines = _TextLines(stream)
         try:
             for names in csv.reader(lines, delimiter=_SEPARATORS[_kind(path)]):
@@ -430,7 +430,7 @@ def _csv_batches(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 def _ends_quoted(path: Path) -> bool:
     last = b""
-    with _opened(path) as stream:
+    with opened(path) as stream:
         for line in stream:
             last = line.strip() or last
     return last.endswith(b'"')
@@ -443,7 +443,7 @@ def _csv_problem(path: Path, ragged: list[Any]) -> str:
             f"row {row.number} (the header is row 1) has another number of fields "
             f"({row.actual_columns}) than the header ({row.expected_columns}); check separators and quotation marks"
         )
-    with _opened(path) as stream:
+    with opened(path) as stream:
         lines = _TextLines(stream)
         try:
             for _ in lines:
@@ -456,11 +456,12 @@ def _csv_problem(path: Path, ragged: list[Any]) -> str:
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
+def opened_parquet(path: Path) -> Iterator[Any]:
+    """The file as pyarrow's ParquetFile; what pyarrow refuses becomes a DataError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _opened(path) as stream:
+    with opened(path) as stream:
         failed = False
         try:
             file = pq.ParquetFile(stream)
@@ -474,7 +475,7 @@ def _parquet(path: Path) -> Iterator[Any]:
 def _parquet_batches(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
 
-    with _parquet(path) as file:
+    with opened_parquet(path) as file:
         names = [name for name in file.schema_arrow.names if not _is_index(name)]
         if not file.metadata.num_rows:
             yield pd.DataFrame({name: [] for name in names})
@@ -572,6 +573,8 @@ __all__ = [
     "Source",
     "SqlSource",
     "check",
+    "opened",
+    "opened_parquet",
     "public_columns",
     "read",
     "write_csv",

@@ -7,20 +7,26 @@ made by random numbers that look neither at values nor at how many other units t
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from synthkit.data.encoding import Table
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
+from synthkit.data.schema import Schema
 from synthkit.privacy.noise import NoiseSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+R = TypeVar("R", Table, Images)  # rows: of a table, or images
+S = TypeVar("S", Schema, ImageSchema)
 
-def bound_contributions(data: Private[Table], noise: NoiseSource) -> Private[Table]:
-    """At most ``unit.max_rows`` rows of every unit, chosen by lot.
+
+def bound_contributions(data: Private[R, S], noise: NoiseSource) -> Private[R, S]:
+    """At most ``unit.max_rows`` rows (images, say) of every unit, chosen by lot.
 
     Returns the same box where every row is a unit of its own.
     """
@@ -37,7 +43,7 @@ def bound_contributions(data: Private[Table], noise: NoiseSource) -> Private[Tab
     return Private(table.take(kept), dataset=data.dataset, schema=schema, bounded=True)
 
 
-def split(data: Private[Table], holdout: float, noise: NoiseSource) -> tuple[Private[Table], Private[Table]]:
+def split(data: Private[R, S], holdout: float, noise: NoiseSource) -> tuple[Private[R, S], Private[R, S]]:
     """Assign every unit to training or holdout by a coin of its own.
 
     Under replace-one a unit's rows are exchanged and its identifier (its place, where a unit is a

@@ -7,7 +7,9 @@ differ.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dp_accounting
@@ -55,11 +57,12 @@ class Session:
             raise BudgetExceeded(f"the plan costs epsilon {planned:.4g}, above the budget of {plan.budget.epsilon:g}")
         self.plan = plan
         self.noise = noise or NoiseSource()
+        self._table = ""
         self._left = events.parts(plan.event)
         self._trace: list[Charge] = []
         self._owed: list[Charge] = []  # charged, answer not yet released
 
-    def check(self, data: Private[Any]) -> None:
+    def check(self, data: Private[Any, Any]) -> None:
         """Refuse rows that the plan's price is not about. Looks at what is public alone.
 
         Raises:
@@ -71,7 +74,7 @@ class Session:
         if not data.bounded:
             raise MethodError(f"a unit may have any number of rows in {data!r}; bound_contributions() them first")
 
-    def part(self, plan: Plan) -> Session:
+    def part(self, plan: Plan, table: str) -> Session:
         """This session, for the mechanisms on one of several tables that hold rows of the same units.
 
         Claim. Mechanisms on several tables, each with its sensitivity under its own table's unit, cost
@@ -85,6 +88,7 @@ class Session:
 
         Args:
             plan: of the part; its budget says the table's unit, and is otherwise this session's.
+            table: its name, which the trace puts before what was asked of it.
 
         Raises:
             MethodError: another adjacency, another delta, or a unit that another column names.
@@ -93,7 +97,7 @@ class Session:
         if (ours.adjacency, ours.delta, ours.unit.column) != (theirs.adjacency, theirs.delta, theirs.unit.column):
             raise MethodError(f"a part protects one {theirs.unit} ({theirs.adjacency}), the whole one {ours.unit}")
         seen = copy(self)
-        seen.plan = plan
+        seen.plan, seen._table = plan, table
         return seen
 
     def charge(self, charge: Charge) -> None:
@@ -109,7 +113,7 @@ class Session:
                 "a fit may run only what was priced before the data were opened"
             )
         self._left[name] -= 1
-        self._trace.append(charge)
+        self._trace.append(replace(charge, what=f"{self._table}: {charge.what}") if self._table else charge)
         self._owed.append(charge)
 
     def release(self, charge: Charge, exact: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,12 +138,16 @@ class Session:
             case _:
                 raise TypeError(f"{charge.mechanism}: no noise is added for a {type(charge.event).__name__}")
 
-    def choose(self, charge: Charge, scores: NDArray[np.float64]) -> int:
+    def choose(self, charge: Charge, scores: NDArray[np.float64], rules: Sequence[Callable[[int], bool]] = ()) -> int:
         """One of several candidates by the exponential mechanism that ``charge`` paid for.
+
+        Drawing again and again until a candidate meets a public rule is drawing once among those that meet
+        it, and asks the rule about few.
 
         Args:
             charge: its ``norm_bound`` says how far one unit moves any score.
             scores: one a candidate, higher is better.
+            rules: public. The first that any candidate meets is met; where none is, all candidates may be drawn.
 
         Raises:
             BudgetExceeded: as :meth:`release`.
@@ -148,7 +156,15 @@ class Session:
         if not isinstance(charge.event, ExponentialMechanismDpEvent):
             raise TypeError(f"{charge.mechanism}: nothing is chosen for a {type(charge.event).__name__}")
         sensitivity = charge.sensitivity(self.plan.budget.adjacency)
-        return self.noise.choice(scores * (charge.event.epsilon / (2 * sensitivity)))
+        log_weights = scores * (charge.event.epsilon / (2 * sensitivity))
+        for rule in rules:
+            left = np.arange(len(scores))
+            while len(left):
+                drawn = self.noise.choice(log_weights[left])
+                if rule(int(left[drawn])):
+                    return int(left[drawn])
+                left = np.delete(left, drawn)
+        return self.noise.choice(log_weights)
 
     def _settle(self, charge: Charge) -> None:
         if charge not in self._owed:

@@ -14,6 +14,7 @@ used for.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,19 +28,19 @@ from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.mechanisms.counts import noisy_marginals
+from synthkit.privacy.mechanisms.counts import Marginals, noisy_marginals, tabulate
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.choosing import free_columns, named
-from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree
+from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree, tree_cells
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import shaped
 from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model, structural_zeros
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _BYTES = 8  # a cell
 
@@ -98,7 +99,8 @@ class Aim:
         start = choosing.first(schema, target, min(room / len(schema.modelled), schema.rows))
         among = [*choosing.candidates(schema, target), *start]
         progress(0.0, "measuring every column")
-        released = noisy_marginals(data, session, [named(c, schema) for c in start], noise["marginals"])
+        tables = tabulate(data, named(among, schema))
+        released = noisy_marginals(tables, session, named(start, schema), noise["marginals"])
         cliques = [*start, *(columns for columns, _ in zeros)]
         model = fitted(None, released, schema, zeros, self.iterations)
         rng = np.random.default_rng(session.noise.public_seed())
@@ -107,9 +109,9 @@ class Aim:
             progress(0.1 + 0.8 * k / len(batches), f"round {k + 1}: choosing")
             # SELECT
             now = room * (k + 1) / len(batches)
-            picked = self._select(data, session, model, estimated_rows(released), among, cliques, batch, now, rng)
+            picked = self._select(tables, session, model, estimated_rows(released), among, cliques, batch, now, rng)
             # MEASURE
-            released += noisy_marginals(data, session, [named(c, schema) for c in picked], noise["marginals"])
+            released += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
             cliques += [clique for clique in picked if clique not in cliques]
             # GENERATE
             progress(0.1 + 0.8 * (k + 0.5) / len(batches), f"round {k + 1}: fitting")
@@ -119,7 +121,7 @@ class Aim:
 
     def _select(
         self,
-        data: Private[Table],
+        tables: Private[Marginals],
         session: Session,
         model: Graphical,
         rows: float,
@@ -130,26 +132,33 @@ class Aim:
         rng: np.random.Generator,
     ) -> list[Clique]:
         """The ``count`` candidates that the model misses most; a tree of ``room`` cells must hold them."""
-        sizes = tuple(data.schema.domain.values())
+        sizes, refused = tuple(tables.schema.domain.values()), set[int]()
 
-        def allowed(chosen: Sequence[int]) -> NDArray[np.bool_]:
-            taken = [set(among[k]) for k in chosen]
+        @functools.lru_cache(maxsize=1)
+        def grown(chosen: Sequence[int]) -> tuple[list[Clique], list[set[int]]]:
             now = [*cliques, *(among[k] for k in chosen)]
-            nodes = [set(node) for node in junction_tree(sizes, now).cliques]
-            held = np.array([any(set(clique) <= node for node in nodes) for clique in among])
-            fresh = np.array(
-                [
-                    clique not in cliques
-                    and not any(set(clique) <= other or other <= set(clique) for other in taken)
-                    and (held[k] or junction_tree(sizes, [*now, clique]).cells <= room)
-                    for k, clique in enumerate(among)
-                ]
-            )
-            # Where nothing new has room, something is measured again.
-            return fresh if fresh.any() else held
+            return now, [set(node) for node in junction_tree(sizes, now).cliques]
 
-        drawn = model.sample(min(max(1_000, round(choosing.SAMPLED * rows)), choosing.MOST_SAMPLED), rng)
-        return choosing.worst(data, session, among, drawn, rows, allowed, count)
+        def held(chosen: Sequence[int], k: int) -> bool:
+            return any(node.issuperset(among[k]) for node in grown(chosen)[1])
+
+        def fresh(chosen: Sequence[int], k: int) -> bool:
+            """New, neither within another of this round nor around it, and with room; what has none gets none later."""
+            clique = set(among[k])
+            if (
+                k in refused
+                or among[k] in cliques
+                or any(clique <= set(among[c]) or clique >= set(among[c]) for c in chosen)
+            ):
+                return False
+            if held(chosen, k) or tree_cells(sizes, [*grown(chosen)[0], among[k]]) <= room:
+                return True
+            refused.add(k)
+            return False
+
+        drawn = model.sample(choosing.sampled(rows, len(among)), rng)
+        # Where nothing new has room, something is measured again.
+        return choosing.worst(tables, session, among, drawn, rows, [fresh, held], count)
 
     def _target(self, schema: Schema) -> int | None:
         return target_position(schema) if self.label_aware else None

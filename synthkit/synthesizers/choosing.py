@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from dp_accounting import DpEvent
 
 from synthkit.data.constraints import Determines
-from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import counts_event, exact_marginal
-from synthkit.privacy.mechanisms.select import select_several
+from synthkit.privacy.mechanisms.counts import Marginals, counts_event, exact_marginals
+from synthkit.privacy.mechanisms.select import Rule, select_several
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.graphical import Clique
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLED = 4  # a model's marginals are read off so many rows for every real one ...
-MOST_SAMPLED = 400_000  # ... and off so many at most
-_MOST_CANDIDATES = 6_000  # beyond, pairs are thinned out evenly, by position, and then pairs with the target
+_SAMPLED = 4  # a model's marginals are read off so many rows for every real one ...
+_MOST_SAMPLED = 400_000  # ... and off so many at most
+_MOST_READ = 800_000_000  # rows times candidates that are counted a round, at most ...
+_LEAST_SAMPLED = 20_000  # ... but off so many rows at least, where there are as many real ones
+_MOST_CANDIDATES = 6_000  # pairs, and then pairs with the target; beyond, they are thinned out evenly, by position ...
+_MOST_CELLS = 10_000_000  # ... and beyond so many cells together: their tables are kept in memory
 _LEFT = 0.3  # of the noise of a measured marginal, what is left in a fitted one, about
 _ROWS_A_CHOICE = 180  # one more marginal for so many rows, counted in standard deviations of the least noise
 _MOST_MARGINALS = 64
@@ -87,49 +89,63 @@ def first(schema: Schema, target: int | None, most: float) -> list[Clique]:
 def candidates(schema: Schema, target: int | None) -> list[Clique]:
     """All pairs of columns and, with a target, all pairs together with it."""
     pairs: list[Clique] = list(itertools.combinations([j for j in free_columns(schema) if j != target], 2))
-    pairs = pairs[:: max(1, math.ceil(len(pairs) / _MOST_CANDIDATES))]
+    pairs = thinned(pairs, schema)
     if target is None:
         return pairs
-    triples: list[Clique] = [tuple(sorted((*pair, target))) for pair in pairs]
-    return pairs + triples[:: max(1, math.ceil(len(triples) / max(1, _MOST_CANDIDATES - len(pairs))))]
+    return pairs + thinned([tuple(sorted((*pair, target))) for pair in pairs], schema)
+
+
+def thinned(cliques: Sequence[Clique], schema: Schema) -> list[Clique]:
+    """As many of them, by position, as can be counted and kept."""
+    sizes = list(schema.domain.values())
+    cells = [math.prod(sizes[j] for j in clique) for clique in cliques]
+    small = [clique for clique, count in zip(cliques, cells, strict=True) if count <= _MOST_CELLS // 10]
+    together = sum(count for count in cells if count <= _MOST_CELLS // 10)
+    return small[:: max(1, math.ceil(len(small) / _MOST_CANDIDATES), math.ceil(together / _MOST_CELLS))]
+
+
+def sampled(rows: float, among: int) -> int:
+    """Off how many rows of a model the marginals of ``among`` candidates are read."""
+    most = min(_MOST_SAMPLED, max(_LEAST_SAMPLED, _MOST_READ // max(1, among)))
+    return min(max(1_000, round(_SAMPLED * rows)), most)
 
 
 def worst(
-    data: Private[Table],
+    tables: Private[Marginals],
     session: Session,
     among: Sequence[Clique],
     drawn: NDArray[np.integer],
     rows: float,
-    allowed: Callable[[Sequence[int]], NDArray[np.bool_]],
+    rules: Sequence[Rule],
     count: int,
 ) -> list[Clique]:
     """The ``count`` candidates that a model misses most, each chosen with privacy.
 
     Args:
-        data: the rows.
+        tables: the exact marginals of the candidates, locked.
         session: charged ``count`` exponential mechanisms of ``noise["selection"]``; later measurements
             have ``noise["marginals"]``.
         among: the candidates.
         drawn: rows of codes (m, d) from the model.
         rows: estimated number of real rows.
-        allowed: which may come next, given those chosen so far.
+        rules: which may come next, as for ``select_several``.
         count: how many.
     """
-    schema, noise = data.schema, session.plan.noise
-    queries = [named(clique, schema) for clique in among]
-    expected = [exact_marginal(drawn, schema, query) * (rows / len(drawn)) for query in queries]
+    schema, noise = tables.schema, session.plan.noise
+    queries = named(among, schema)
+    expected = [table * (rows / len(drawn)) for table in exact_marginals(drawn, schema, queries)]
     penalty = [_LEFT * math.sqrt(2 / math.pi) * noise["marginals"] * table.size for table in expected]
 
-    def scores(codes: NDArray[np.int32]) -> NDArray[np.float64]:
+    def scores(exact: Mapping[tuple[str, ...], NDArray[np.float64]]) -> NDArray[np.float64]:
         # One row more or less moves one cell of the exact marginal by one, and so the L1 error.
         gaps = [
-            np.abs(exact_marginal(codes, schema, query) - table).sum() - bias
+            np.abs(exact[query] - table).sum() - bias
             for query, table, bias in zip(queries, expected, penalty, strict=True)
         ]
         return np.array(gaps)
 
     what = f"one of {len(among)} marginals"
-    return [among[k] for k in select_several(data, session, scores, allowed, count, 1.0, noise["selection"], what)]
+    return [among[k] for k in select_several(tables, session, scores, rules, count, 1.0, noise["selection"], what)]
 
 
 def batches(count: int, rounds: int) -> list[int]:
@@ -144,15 +160,13 @@ def free_columns(schema: Schema) -> list[int]:
     return [j for j, name in enumerate(schema.modelled) if name not in determined]
 
 
-def named(clique: Clique, schema: Schema) -> tuple[str, ...]:
-    """The columns' names."""
-    names = list(schema.domain)
-    return tuple(names[j] for j in clique)
+def named(cliques: Iterable[Clique], schema: Schema) -> list[tuple[str, ...]]:
+    """The columns' names of each."""
+    names = list(schema.modelled)
+    return [tuple(names[j] for j in clique) for clique in cliques]
 
 
 __all__ = [
-    "SAMPLED",
-    "MOST_SAMPLED",
     "batches",
     "candidates",
     "first",
@@ -160,5 +174,7 @@ __all__ = [
     "how_many",
     "named",
     "priced",
+    "sampled",
+    "thinned",
     "worst",
 ]

@@ -20,9 +20,10 @@ the tree as always, and is exact.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,14 +36,15 @@ from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.mechanisms.counts import NoisyMarginal, noisy_marginals
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, noisy_marginals, tabulate
+from synthkit.privacy.mechanisms.select import Rule
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Model, Progress, Synthetic, check_settings, finish, silent
 from synthkit.synthesizers.choosing import free_columns, named
 from synthkit.synthesizers.descent import Target, fit
-from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree
+from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree, tree_cells
 from synthkit.synthesizers.graphical import calibrate as calibrated
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
 
 _BYTES = 8  # a cell
 _LEAST = 4  # marginals are chosen, where there are as many
-_MOST_TRIPLES = 600
 _SAMPLED, _MOST_SAMPLED = 2, 60_000  # rows that the model's marginals are read off: for a real row, and at most
 _UNSEEN = 1e-3  # of a row in every cell that no known row has: what it holds follows from the others
 
@@ -107,7 +108,8 @@ class Conditional:
         start = self._start(schema, min(room / len(schema.modelled), schema.rows))
         among = [*self._candidates(schema), *start]
         progress(0.0, "measuring every column")
-        released = noisy_marginals(data, session, [named(c, schema) for c in start], noise["marginals"])
+        tables = tabulate(data, named(among, schema))
+        released = noisy_marginals(tables, session, named(start, schema), noise["marginals"])
         cliques = [*start, *(columns for columns, _ in zeros)]
         model = self._fitted(released, schema, zeros)
         rng = np.random.default_rng(session.noise.public_seed())
@@ -116,11 +118,11 @@ class Conditional:
             progress(0.1 + 0.8 * k / len(batches), f"round {k + 1}: choosing")
             # SELECT
             rows = estimated_rows(released)
-            drawn = self._drawn(model, schema, rows, rng)
-            allowed = self._allowed(schema, among, list(cliques), room * (k + 1) / len(batches))
-            picked = choosing.worst(data, session, among, drawn, rows, allowed, batch)
+            drawn = self._drawn(model, schema, choosing.sampled(rows, len(among)), rng)
+            rules = self._rules(schema, among, list(cliques), room * (k + 1) / len(batches))
+            picked = choosing.worst(tables, session, among, drawn, rows, rules, batch)
             # MEASURE
-            released += noisy_marginals(data, session, [named(c, schema) for c in picked], noise["marginals"])
+            released += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
             cliques += [clique for clique in picked if clique not in cliques]
             # GENERATE
             progress(0.1 + 0.8 * (k + 0.5) / len(batches), f"round {k + 1}: fitting")
@@ -152,34 +154,33 @@ class Conditional:
         if target is not None:
             pairs += [tuple(sorted((j, target))) for j in sorted(given)]
             triples += [tuple(sorted((*pair, target))) for pair in itertools.combinations(free, 2)]
-        return [*pairs, *triples[:: max(1, math.ceil(len(triples) / _MOST_TRIPLES))]]
+        return [*choosing.thinned(pairs, schema), *choosing.thinned(triples, schema)]
 
-    def _allowed(
-        self, schema: Schema, among: Sequence[Clique], cliques: Sequence[Clique], room: float
-    ) -> Callable[[Sequence[int]], NDArray[np.bool_]]:
+    def _rules(self, schema: Schema, among: Sequence[Clique], cliques: Sequence[Clique], room: float) -> list[Rule]:
         """Which candidates may come next: new ones with which a tree of ``room`` cells holds all, or else held ones."""
         sizes, given = tuple(schema.domain.values()), self._given(schema)
 
         def together(now: Sequence[Clique]) -> list[Clique]:
             return [*now, tuple(sorted({j for clique in now for j in clique if j in given}))]
 
-        def allowed(chosen: Sequence[int]) -> NDArray[np.bool_]:
+        @functools.lru_cache(maxsize=1)
+        def grown(chosen: Sequence[int]) -> tuple[list[Clique], list[set[int]]]:
             now = [*cliques, *(among[k] for k in chosen)]
-            nodes = [set(node) for node in junction_tree(sizes, together(now)).cliques]
-            held = np.array([any(set(clique) <= node for node in nodes) for clique in among])
-            fresh = np.array(
-                [
-                    clique not in now and (held[k] or junction_tree(sizes, together([*now, clique])).cells <= room)
-                    for k, clique in enumerate(among)
-                ]
-            )
-            return fresh if fresh.any() else held
+            return now, [set(node) for node in junction_tree(sizes, together(now)).cliques]
 
-        return allowed
+        def held(chosen: Sequence[int], k: int) -> bool:
+            return any(node.issuperset(among[k]) for node in grown(chosen)[1])
 
-    def _drawn(self, model: Graphical, schema: Schema, rows: float, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Rows from the model, the given columns as in the known ones."""
-        count = min(max(1_000, round(choosing.SAMPLED * rows)), choosing.MOST_SAMPLED)
+        def fresh(chosen: Sequence[int], k: int) -> bool:
+            now = grown(chosen)[0]
+            if among[k] in now:
+                return False
+            return held(chosen, k) or tree_cells(sizes, together([*now, among[k]])) <= room
+
+        return [fresh, held]
+
+    def _drawn(self, model: Graphical, schema: Schema, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        """So many rows from the model, the given columns as in the known ones."""
         known = self._known(schema)
         some = known[rng.permutation(np.arange(count) % len(known))]
         given = sorted(self._given(schema))
@@ -234,7 +235,7 @@ class Conditional:
         cells, candidates = self.model_megabytes * 1e6 / _BYTES / 4, len(self._candidates(schema))
         rounds = min(self.rounds, chosen)
         fits = self.iterations * rounds / 3
-        reads = 2e-8 * (schema.rows + min(choosing.SAMPLED * schema.rows, choosing.MOST_SAMPLED)) * candidates * rounds
+        reads = 5e-9 * (schema.rows + choosing.sampled(schema.rows, candidates) * rounds) * candidates
         trees = 5e-5 * len(schema.modelled) * candidates * chosen
         seconds = 2.0 + fits * (2e-7 * cells + 2e-4 * len(schema.modelled)) + reads + trees
         return seconds, 500.0 + 12 * self.model_megabytes + 2e-4 * schema.rows * len(schema.modelled)

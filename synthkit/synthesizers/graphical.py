@@ -16,7 +16,6 @@ p(x) = prod_c mu_c(x_c) / prod_s mu_s(x_s).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,11 +81,7 @@ class Tree:
 
 def junction_tree(sizes: Sequence[int], cliques: Iterable[Clique]) -> Tree:
     """TREE: a junction tree over all columns in which every one of ``cliques`` has a home."""
-    near: list[set[int]] = [set() for _ in sizes]
-    for clique in cliques:
-        for i, j in itertools.permutations(clique, 2):
-            near[i].add(j)
-    maximal = _eliminate([math.log(size) for size in sizes], near)
+    maximal = _eliminate([math.log(size) for size in sizes], _near(sizes, cliques))
     # A spanning tree of the heaviest separators (Prim); parts that share nothing hang together by ().
     placed, parents, order = [0], [-1], [0]
     best = {k: (len(maximal[k] & maximal[0]), 0) for k in range(1, len(maximal))}
@@ -108,17 +103,35 @@ def junction_tree(sizes: Sequence[int], cliques: Iterable[Clique]) -> Tree:
     )
 
 
+def tree_cells(sizes: Sequence[int], cliques: Iterable[Clique]) -> int:
+    """``junction_tree(sizes, cliques).cells``, in less time."""
+    return sum(
+        math.prod(sizes[j] for j in node)
+        for node in _eliminate([math.log(size) for size in sizes], _near(sizes, cliques))
+    )
+
+
+def _near(sizes: Sequence[int], cliques: Iterable[Clique]) -> list[set[int]]:
+    """The neighbours of every column: what shares a clique with it."""
+    near: list[set[int]] = [set() for _ in sizes]
+    for clique in cliques:
+        for j in clique:
+            near[j].update(clique)
+    for j, others in enumerate(near):
+        others.discard(j)
+    return near
+
+
 def _eliminate(weights: list[float], near: list[set[int]]) -> list[set[int]]:
-    """Maximal cliques of a triangulation: eliminate the column whose clique has the fewest cells."""
-    near = [set(others) for others in near]
+    """Maximal cliques of a triangulation: eliminate the column whose clique has the fewest cells. Uses up ``near``."""
     cost = {j: weights[j] + sum(weights[i] for i in near[j]) for j in range(len(near))}
     found: list[set[int]] = []
     while cost:
         j = min(cost, key=lambda j: (cost[j], j))
         others = near[j]
         clique = others | {j}
-        if not any(clique <= known for known in found):
-            found = [known for known in found if not known <= clique] + [clique]
+        if not any(clique <= known for known in found):  # an earlier one has an eliminated column, so is in none later
+            found.append(clique)
         for i in others:
             near[i] |= others - {i}
             near[i].discard(j)
@@ -297,4 +310,15 @@ def _even(table: NDArray[np.float64], groups: NDArray[np.int64], rng: np.random.
     return cells
 
 
-__all__ = ["TINY", "Clique", "Graphical", "Tree", "calibrate", "junction_tree", "propagate", "sum_to", "widen"]
+__all__ = [
+    "TINY",
+    "Clique",
+    "Graphical",
+    "Tree",
+    "calibrate",
+    "junction_tree",
+    "propagate",
+    "sum_to",
+    "tree_cells",
+    "widen",
+]

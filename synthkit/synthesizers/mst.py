@@ -12,6 +12,7 @@ column depends on one other. It is quick, needs few rows, and is what a cleverer
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from synthkit.data.schema import Schema
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, exact_marginal, noisy_marginals
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, noisy_marginals, tabulate
 from synthkit.privacy.mechanisms.select import select_several
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
@@ -90,12 +91,12 @@ class Mst:
         schema, noise = data.schema, session.plan.noise
         columns = free_columns(schema)
         progress(0.0, "measuring every column")
-        released = noisy_marginals(data, session, [named((j,), schema) for j in columns], noise["columns"])
+        released = noisy_marginals(data, session, named([(j,) for j in columns], schema), noise["columns"])
         if "pairs" in noise:
             progress(0.2, "choosing the tree")
             edges = self._select(data, session, released)
             progress(0.6, "measuring its pairs")
-            released += noisy_marginals(data, session, [named(edge, schema) for edge in edges], noise["pairs"])
+            released += noisy_marginals(data, session, named(edges, schema), noise["pairs"])
         progress(0.8, "fitting")
         model = fitted(None, released, schema, structural_zeros(schema, _CELLS), self.iterations)
         progress(1.0, "fitted")
@@ -107,27 +108,31 @@ class Mst:
         rows = estimated_rows(released)
         shares = dict(zip(columns, (simplex(marginal.counts / rows) for marginal in released), strict=True))
         pairs: list[Clique] = list(itertools.combinations(columns, 2))
+        queries = named(pairs, schema)
 
-        def scores(codes: NDArray[np.int32]) -> NDArray[np.float64]:
+        def scores(exact: Mapping[tuple[str, ...], NDArray[np.float64]]) -> NDArray[np.float64]:
             # One row more or less moves one cell of the exact marginal by one, and so the L1 distance.
             return np.array(
                 [
-                    np.abs(exact_marginal(codes, schema, named(pair, schema)) - rows * _product(shares, pair)).sum()
-                    for pair in pairs
+                    np.abs(exact[query] - rows * _product(shares, pair)).sum()
+                    for pair, query in zip(pairs, queries, strict=True)
                 ]
             )
 
-        def allowed(chosen: Sequence[int]) -> NDArray[np.bool_]:
+        @functools.lru_cache(maxsize=1)
+        def parts(chosen: Sequence[int]) -> dict[int, int]:
             part = {j: j for j in columns}
             for k in chosen:
                 kept, gone = (part[j] for j in pairs[k])
                 part = {j: kept if of == gone else of for j, of in part.items()}
-            return np.array([part[i] != part[j] for i, j in pairs])
+            return part
+
+        def joins(chosen: Sequence[int], k: int) -> bool:
+            return len({parts(chosen)[j] for j in pairs[k]}) == 2
 
         what = f"one of {len(pairs)} pairs, for a tree"
-        picks = select_several(
-            data, session, scores, allowed, len(columns) - 1, 1.0, session.plan.noise["selection"], what
-        )
+        tables, price = tabulate(data, queries), session.plan.noise["selection"]
+        picks = select_several(tables, session, scores, [joins], len(columns) - 1, 1.0, price, what)
         return [pairs[k] for k in picks]
 
     def _forecast(self, schema: Schema) -> tuple[float, float]:

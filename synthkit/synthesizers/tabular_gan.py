@@ -43,7 +43,7 @@ from synthkit.errors import MethodError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, noisy_marginals
+from synthkit.privacy.mechanisms.counts import Marginals, NoisyMarginal, counts_event, noisy_marginals, tabulate
 from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
@@ -62,7 +62,7 @@ from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _MOST_CELLS = 1_500_000  # pair indicators that a critic looks at; pairs of columns beyond are left out
 _LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
@@ -174,11 +174,13 @@ class TabularGan:
         generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
         # SELECT
         chosen: list[NoisyMarginal] = []
+        among = choosing.candidates(schema, target_position(schema))
+        tables = tabulate(data, named(among, schema))
         batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
         for k, count in enumerate(batches):
             progress(0.4 * k / len(batches), f"round {k + 1}: choosing")
-            picked = self._select(data, session, generator, chosen, measured.rows, count, seed + k)
-            chosen += noisy_marginals(data, session, [named(c, schema) for c in picked], noise["marginals"])
+            picked = self._select(tables, session, generator, among, chosen, measured.rows, count, seed + k)
+            chosen += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
             self._play(generator, measured, chosen, None, self.iterations // (2 * len(batches)), silent, seed + k)
         critic = None
         if "discriminator" in noise:
@@ -193,29 +195,25 @@ class TabularGan:
 
     def _select(
         self,
-        data: Private[Table],
+        tables: Private[Marginals],
         session: Session,
         generator: Generator,
+        among: Sequence[Clique],
         chosen: Sequence[NoisyMarginal],
         rows: float,
         count: int,
         seed: int,
     ) -> list[Clique]:
         """The ``count`` marginals that the generator misses most; new ones, where there are."""
-        schema = data.schema
-        among = choosing.candidates(schema, target_position(schema))
         before = {marginal.columns for marginal in chosen}
-        old = np.array([named(clique, schema) in before for clique in among])
+        old = [query in before for query in named(among, tables.schema)]
 
-        def allowed(picked: Sequence[int]) -> NDArray[np.bool_]:
-            taken = [set(among[k]) for k in picked]
-            nested = [any(set(clique) <= other or other <= set(clique) for other in taken) for clique in among]
-            fresh: NDArray[np.bool_] = ~(old | np.array(nested))
-            return fresh
+        def fresh(picked: Sequence[int], k: int) -> bool:
+            clique = set(among[k])
+            return not old[k] and not any(clique <= set(among[c]) or clique >= set(among[c]) for c in picked)
 
-        size = min(max(1_000, round(choosing.SAMPLED * rows)), choosing.MOST_SAMPLED)
-        drawn = generator.draw(size, seeded(seed)).numpy()
-        return choosing.worst(data, session, among, drawn, rows, allowed, count)
+        drawn = generator.draw(choosing.sampled(rows, len(among)), seeded(seed)).numpy()
+        return choosing.worst(tables, session, among, drawn, rows, [fresh], count)
 
     def _criticize(
         self, data: Private[Table], session: Session, noise: Mapping[str, float], rows: float, progress: Progress

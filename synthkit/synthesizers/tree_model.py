@@ -22,8 +22,8 @@ from synthkit.data.schema import Schema
 from synthkit.errors import InputError, JobError
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_card
-from synthkit.synthesizers.even import even_rows
 from synthkit.synthesizers.descent import Target, fit
+from synthkit.synthesizers.even import even_rows
 from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree
 from synthkit.synthesizers.marginals import estimated_rows
 

@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from synthkit.data import samples
 from synthkit.data.encoding import from_frame, to_frame
-from synthkit.data.schema import Categorical, Integer
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.schema import Categorical, Integer, Schema
 from synthkit.errors import InputError
+
+TABLES = [(name, samples.path, samples.schema) for name in samples.names()]
+IMAGES = [(name, samples.image_path, samples.image_schema) for name in samples.image_names()]
 
 
 def test_names() -> None:
     assert samples.names() == ["adult"]
+    assert samples.image_names() == ["mnist"]
 
 
-@pytest.mark.parametrize("read", [samples.path, samples.schema])
-def test_an_unknown_sample_lists_the_known_ones(read: object) -> None:
-    with pytest.raises(InputError, match="no bundled sample is called 'adlut'; there are: adult"):
-        read("adlut")  # type: ignore[operator]
+@pytest.mark.parametrize(
+    ("read", "known", "other"),
+    [
+        (samples.path, "adult", ("mnist", "of images")),
+        (samples.schema, "adult", ("mnist", "of images")),
+        (samples.image_path, "mnist", ("adult", "a table")),
+        (samples.image_schema, "mnist", ("adult", "a table")),
+    ],
+)
+def test_an_unknown_sample_lists_the_known_ones(
+    read: Callable[[str], object], known: str, other: tuple[str, str]
+) -> None:
+    with pytest.raises(InputError, match=f"no bundled sample is called 'adlut'; there are: {known}"):
+        read("adlut")
+    name, kind = other
+    with pytest.raises(InputError, match=f"the bundled sample {name} is {kind}"):
+        read(name)
 
 
-@pytest.mark.parametrize("name", samples.names())
-def test_each_sample_is_small_reviewed_and_sourced(name: str) -> None:
-    assert samples.path(name).stat().st_size < 1_000_000
-    assert samples.schema(name).reviewed
-    source = (samples.path(name).parent / "SOURCE.md").read_text()
+@pytest.mark.parametrize(("name", "path", "schema"), [*TABLES, *IMAGES])
+def test_each_sample_is_small_reviewed_and_sourced(
+    name: str, path: Callable[[str], Path], schema: Callable[[str], Schema | ImageSchema]
+) -> None:
+    assert path(name).stat().st_size < 1_000_000
+    assert schema(name).reviewed
+    source = (path(name).parent / "SOURCE.md").read_text()
     for word in ("Licence", "Origin", "SHA-256"):
         assert word in source
+
+
+def test_mnist_is_what_was_published() -> None:
+    schema = samples.image_schema("mnist")
+    assert schema.classes == tuple(range(10))
+    with np.load(samples.image_path("mnist"), allow_pickle=False) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    assert (images.shape, images.dtype) == ((schema.rows, *schema.shape[1:]), np.uint8)
+    assert np.bincount(labels).tolist() == [500] * 10
+    source = (samples.image_path("mnist").parent / "SOURCE.md").read_text()
+    assert hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() in source
 
 
 def test_adult_fits_its_schema() -> None:

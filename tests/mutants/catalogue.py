@@ -268,12 +268,12 @@ def _mutants() -> list[Mutant]:
             {
                 counts: (
                     (
-                        "        NoisyMarginal(query, _release(session, charge, exact_marginal(codes, schema, query)), sigma)\n",
+                        "        NoisyMarginal(query, _release(session, charge, table), sigma)\n",
                         "        NoisyMarginal(\n"
                         "            query,\n"
-                        "            exact_marginal(codes, schema, query)\n"
-                        "            if query == (schema.target,)\n"
-                        "            else _release(session, charge, exact_marginal(codes, schema, query)),\n"
+                        "            table\n"
+                        "            if query == (data.schema.target,)\n"
+                        "            else _release(session, charge, table),\n"
                         "            sigma,\n"
                         "        )\n",
                     ),
@@ -387,8 +387,8 @@ def _mutants() -> list[Mutant]:
             {
                 "synthkit/synthesizers/aim.py": (
                     (
-                        "data, session, model, estimated_rows(released), among",
-                        'data, session, model, float(__import__("synthkit.data.private", fromlist=["x"]).reveal(data).rows), among',
+                        "tables, session, model, estimated_rows(released), among",
+                        'tables, session, model, float(__import__("synthkit.data.private", fromlist=["x"]).reveal(data).rows), among',
                     ),
                 )
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from synthkit.data.encoding import Table, from_frame
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Schema, Unit
 from synthkit.errors import MethodError
@@ -276,3 +279,59 @@ def test_nothing_reads_rows_of_another_unit_than_the_budgets() -> None:
     with pytest.raises(MethodError, match="protects one row"):
         noisy_marginals(box, session, [(next(iter(PUBLIC.modelled)),)], 50.0)
     assert session.trace == ()
+
+
+# --- images ------------------------------------------------------------------------------------------
+
+SCANS = ImageSchema(name="scans", height=4, width=5, channels=1, classes=("a", "b"), rows=400, unit=Unit("person", 2))
+
+
+def scans(units: list[int] | None, *, public: ImageSchema = SCANS, rows: int = 0) -> Private[Images, ImageSchema]:
+    """Images that carry their position in every pixel, and its parity as label."""
+    place = np.arange(rows if units is None else len(units))
+    pixels = np.broadcast_to(place.astype(np.uint8)[:, None, None, None], (len(place), *public.shape)).copy()
+    owners = None if units is None else np.asarray(units, dtype=np.uint64)
+    return Private(Images(pixels, (place % 2).astype(np.int32), owners), dataset="scans", schema=public)
+
+
+def places(data: Private[Images, ImageSchema]) -> list[int]:
+    """Which images are there; all that belongs to one is still together."""
+    images = reveal(data)
+    assert images.pixels.shape[1:] == data.schema.shape and images.rows == len(images.pixels)
+    found: list[int] = images.pixels[:, 0, 0, 0].tolist()
+    assert (images.pixels == images.pixels[:, :1, :1, :1]).all()
+    assert images.labels.tolist() == [place % 2 for place in found]
+    return found
+
+
+@given(units=keys, seed=st.integers(0, 999))
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_images_are_bounded_and_split_as_rows_are(units: list[int], seed: int) -> None:
+    lots = np.random.default_rng(seed).integers(0, 2**63, len(units)).astype(np.uint64)
+    kept = bound_contributions(scans(units), Lots(lots))
+    assert places(kept) == positions(bound_contributions(box(units), Lots(lots)))
+    assert kept.bounded and kept.schema is SCANS and not scans(units).bounded
+    assert reveal(kept).units.tolist() == [units[i] for i in places(kept)]  # type: ignore[union-attr]
+    parts, rows = split(kept, 0.3, known(seed)), split(bound_contributions(box(units), Lots(lots)), 0.3, known(seed))
+    for part, row in zip(parts, rows, strict=True):
+        assert places(part) == positions(row)
+        assert part.bounded and part.dataset == "scans"
+    assert [part.schema.rows for part in parts] == [280, 120]
+
+
+def test_images_that_are_their_own_units_stay_as_they_are_and_are_split_by_coins() -> None:
+    public = replace(SCANS, unit=Unit())
+    data = scans(None, public=public, rows=100)
+    assert bound_contributions(data, NoiseSource()) is data
+    training, held = split(data, 0.25, known(1))
+    assert sorted(places(training) + places(held)) == list(range(100))
+    assert 0 < len(places(held)) < 100 and reveal(held).units is None
+
+
+def test_no_mechanism_reads_images_whose_units_are_not_bounded() -> None:
+    budget = Budget(1.0, 1e-5, unit=SCANS.unit)
+    session = Session(Plan(budget, counts_event(50.0, budget)))
+    data = scans([0] * 9)
+    with pytest.raises(MethodError, match=r"images='4 x 5 grey'\); bound_contributions\(\) them first"):
+        session.check(data)
+    session.check(bound_contributions(data, NoiseSource()))

@@ -250,8 +250,8 @@ def test_a_method_that_differs_from_itself_is_a_violation_with_its_line(broken: 
 
 
 def test_a_bound_that_is_too_small_is_a_violation_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = counts_module.exact_marginal
-    monkeypatch.setattr(counts_module, "exact_marginal", lambda *given: 2 * original(*given))
+    original = counts_module.exact_marginals
+    monkeypatch.setattr(counts_module, "exact_marginals", lambda *given: [2 * table for table in original(*given)])
     found = audit(job(), rows=15)
     assert outcomes(found)["replay"] == "violation"
     assert "moved by 2 (L2), and 1 is declared at most" in detail(found, "replay")

@@ -16,7 +16,7 @@ from the schema. No cell is left out for being empty.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from synthkit.privacy.session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_BATCH = 100_000  # rows that are counted at a time
 _SOURCE = "discrete Gaussian mechanism, Canonne, Kamath and Steinke 2020 (arXiv:2004.00010)"
 
 
@@ -53,6 +54,17 @@ class NoisyMarginal:
     sigma: float
 
 
+@dataclass(frozen=True, repr=False)
+class Marginals:
+    """Exact tables of counts, for a locked box: counted once, asked several times.
+
+    Attributes:
+        tables: by the columns counted over.
+    """
+
+    tables: Mapping[tuple[str, ...], NDArray[np.float64]]
+
+
 def counts_event(sigma: float, budget: Budget) -> DpEvent:
     """The cost of one table of counts with noise ``sigma`` (in rows) under ``budget``'s neighbours."""
     replace = budget.adjacency is Adjacency.REPLACE_ONE
@@ -67,23 +79,34 @@ def counts_radius(budget: Budget) -> float:
     return rows / math.sqrt(2) if budget.adjacency is Adjacency.REPLACE_ONE else float(rows)
 
 
+def tabulate(data: Private[Table], queries: Sequence[tuple[str, ...]]) -> Private[Marginals]:
+    """Count over the columns of every query. The tables stay locked: nothing leaves, so nothing is charged."""
+    tables = exact_marginals(reveal(data), data.schema, queries)
+    counted = Marginals(dict(zip(queries, tables, strict=True)))
+    return Private(counted, dataset=data.dataset, schema=data.schema, bounded=data.bounded)
+
+
 def noisy_marginals(
-    data: Private[Table], session: Session, queries: Sequence[tuple[str, ...]], sigma: float
+    data: Private[Table] | Private[Marginals], session: Session, queries: Sequence[tuple[str, ...]], sigma: float
 ) -> list[NoisyMarginal]:
     """Release the marginal of every query, each charged on its own.
 
     Args:
-        data: the rows.
+        data: the rows, or their tables for these queries.
         session: charged ``counts_event(sigma)`` a query.
         queries: columns of each marginal.
         sigma: noise of every cell, in rows.
     """
     session.check(data)
     charges = [_charge(session, sigma, "noisy marginal", " x ".join(query)) for query in queries]
-    codes, schema = discretize(reveal(data), data.schema), data.schema
+    held: Table | Marginals = reveal(data)  # type: ignore[misc]
+    if isinstance(held, Marginals):
+        tables = [held.tables[query] for query in queries]
+    else:
+        tables = exact_marginals(held, data.schema, queries)
     return [
-        NoisyMarginal(query, _release(session, charge, exact_marginal(codes, schema, query)), sigma)
-        for query, charge in zip(queries, charges, strict=True)
+        NoisyMarginal(query, _release(session, charge, table), sigma)
+        for query, charge, table in zip(queries, charges, tables, strict=True)
     ]
 
 
@@ -112,12 +135,37 @@ def noisy_histogram(
     return _release(session, charge, np.bincount(placed, minlength=cells)[:cells].astype(np.float64))
 
 
+def exact_marginals(
+    rows: Table | NDArray[np.integer], schema: Schema, queries: Sequence[tuple[str, ...]]
+) -> list[NDArray[np.float64]]:
+    """Counts over the columns of every query, their domain sizes as shape.
+
+    Args:
+        rows: a table, or codes (n, d). A table is cut into codes batch by batch, so that memory does not grow with it.
+        schema: the public domain.
+        queries: the columns of each marginal.
+    """
+    names, sizes = list(schema.domain), schema.domain
+    shapes = [tuple(sizes[name] for name in query) for query in queries]
+    places = [[names.index(name) for name in query] for query in queries]
+    found = [np.zeros(math.prod(shape), dtype=np.int64) for shape in shapes]
+    count = rows.rows if isinstance(rows, Table) else len(rows)
+    for start in range(0, count, _BATCH):
+        part = slice(start, start + _BATCH)
+        codes = discretize(rows.part(part), schema) if isinstance(rows, Table) else rows[part]
+        columns = np.ascontiguousarray(codes.T, dtype=np.int64)
+        for table, shape, (first, *others) in zip(found, shapes, places, strict=True):
+            cells = columns[first]
+            for j, size in zip(others, shape[1:], strict=True):
+                cells = cells * size + columns[j]
+            counted = np.bincount(cells, minlength=len(table))
+            table += counted
+    return [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]
+
+
 def exact_marginal(codes: NDArray[np.integer], schema: Schema, columns: tuple[str, ...]) -> NDArray[np.float64]:
     """Counts of ``codes`` (n, d) over ``columns``: shape is the columns' domain sizes."""
-    names, sizes = list(schema.domain), schema.domain
-    shape = tuple(sizes[name] for name in columns)
-    flat = np.ravel_multi_index([codes[:, names.index(name)] for name in columns], shape)
-    return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
+    return exact_marginals(codes, schema, [columns])[0]
 
 
 def _charge(session: Session, sigma: float, mechanism: str, what: str) -> Charge:
@@ -131,4 +179,14 @@ def _release(session: Session, charge: Charge, counts: NDArray[np.float64]) -> N
     return np.rint(session.release(charge, counts))
 
 
-__all__ = ["NoisyMarginal", "counts_event", "counts_radius", "exact_marginal", "noisy_histogram", "noisy_marginals"]
+__all__ = [
+    "Marginals",
+    "NoisyMarginal",
+    "counts_event",
+    "counts_radius",
+    "exact_marginal",
+    "exact_marginals",
+    "noisy_histogram",
+    "noisy_marginals",
+    "tabulate",
+]

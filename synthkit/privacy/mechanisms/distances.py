@@ -21,11 +21,11 @@ import dp_accounting
 import numpy as np
 from dp_accounting import DpEvent
 
-from synthkit.data.encoding import Table, discretize
+from synthkit.data.encoding import Table
 from synthkit.data.private import Private, reveal
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Adjacency, Budget
-from synthkit.privacy.mechanisms.counts import exact_marginal
+from synthkit.privacy.mechanisms.counts import exact_marginals
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
 
@@ -79,12 +79,10 @@ def noisy_distance(
     session.check(data)
     charge = Charge(distance_event(sigma, budget), "noisy mean distance", distance_radius(budget), _SOURCE, what)
     session.charge(charge)
-    codes = discretize(reveal(data), data.schema)
+    rows = reveal(data)
+    tables = exact_marginals(rows, data.schema, queries)
     exact = np.mean(
-        [
-            0.5 * np.abs(exact_marginal(codes, data.schema, query) - len(codes) * reference).sum()
-            for query, reference in zip(queries, references, strict=True)
-        ]
+        [0.5 * np.abs(table - rows.rows * reference).sum() for table, reference in zip(tables, references, strict=True)]
     )
     return float(session.release(charge, np.array([exact]))[0])
 

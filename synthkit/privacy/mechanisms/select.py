@@ -10,7 +10,8 @@ probability changes by at most exp(epsilon). The candidates are public.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +21,14 @@ from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Numeric
 from synthkit.errors import MethodError
 from synthkit.privacy.events import ExponentialMechanismDpEvent
+from synthkit.privacy.mechanisms.counts import Marginals
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Rule = Callable[[Sequence[int], int], bool]  # (chosen so far, candidate): may it come next?
 
 _LARGEST = 1e300
 _SOURCE = "exponential mechanism, McSherry and Talwar 2007"
@@ -51,15 +55,16 @@ def select(
     Returns:
         the index of the chosen candidate.
     """
-    unrestricted = np.zeros(0, dtype=bool)
-    return select_several(data, session, scores_of, lambda _: unrestricted, 1, row_bound, epsilon, what)[0]
+    session.check(data)
+    charge = _charge(session, row_bound, epsilon, what)
+    return session.choose(charge, _in_range(scores_of(discretize(reveal(data), data.schema))))
 
 
 def select_several(
-    data: Private[Table],
+    data: Private[Marginals],
     session: Session,
-    scores_of: Callable[[NDArray[np.int32]], NDArray[np.float64]],
-    allowed: Callable[[Sequence[int]], NDArray[np.bool_]],
+    scores_of: Callable[[Mapping[tuple[str, ...], NDArray[np.float64]]], NDArray[np.float64]],
+    rules: Sequence[Rule],
     count: int,
     row_bound: float,
     epsilon: float,
@@ -68,30 +73,35 @@ def select_several(
     """Choose ``count`` public candidates, one after the other, by the same private scores.
 
     Args:
-        data, session, scores_of, row_bound, what: as for :func:`select`; scores are computed once.
-        allowed: which candidates may come next, given those chosen so far; looks at nothing private.
+        data: exact tables of counts.
+        session, row_bound, what: as for :func:`select`.
+        scores_of: tables to one score a candidate; called once.
+        rules: which candidates may come next, given those chosen so far; look at nothing private. The second
+            counts where the first leaves none, and so on; after the last, all candidates may.
         count: how many; each is charged on its own.
         epsilon: the price of each.
 
     Returns:
-        indices in the order of choice. Where nothing is allowed any more, the choice is free among all.
+        indices in the order of choice.
     """
     session.check(data)
-    radius = row_bound * session.plan.budget.unit.max_rows
-    charges = [
-        Charge(ExponentialMechanismDpEvent(epsilon), "exponential mechanism", radius, _SOURCE, what, norm="Linf")
-        for _ in range(count)
-    ]
-    for charge in charges:
-        session.charge(charge)
-    scores = np.nan_to_num(scores_of(discretize(reveal(data), data.schema)), nan=-_LARGEST)
-    scores = np.clip(scores, -_LARGEST, _LARGEST)
+    charges = [_charge(session, row_bound, epsilon, what) for _ in range(count)]
+    scores = _in_range(scores_of(reveal(data).tables))
     chosen: list[int] = []
     for charge in charges:
-        open_ = np.flatnonzero(allowed(chosen))
-        candidates = open_ if len(open_) else np.arange(len(scores))
-        chosen.append(int(candidates[session.choose(charge, scores[candidates])]))
+        chosen.append(session.choose(charge, scores, [functools.partial(rule, tuple(chosen)) for rule in rules]))
     return chosen
+
+
+def _charge(session: Session, row_bound: float, epsilon: float, what: str) -> Charge:
+    radius = row_bound * session.plan.budget.unit.max_rows
+    charge = Charge(ExponentialMechanismDpEvent(epsilon), "exponential mechanism", radius, _SOURCE, what, norm="Linf")
+    session.charge(charge)
+    return charge
+
+
+def _in_range(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.nan_to_num(scores, nan=-_LARGEST), -_LARGEST, _LARGEST)
 
 
 def noisy_quantiles(
@@ -126,4 +136,4 @@ def noisy_quantiles(
     ]
 
 
-__all__ = ["noisy_quantiles", "select", "select_several"]
+__all__ = ["Rule", "noisy_quantiles", "select", "select_several"]
