@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 refused, or a check failed; 2 bad input.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from synthkit.errors import JobError, SynthkitError, VerificationFailed
 if TYPE_CHECKING:
     from synthkit.data.tables import Source
     from synthkit.release.run import Price, Release
+    from synthkit.synthesizers.linked import LinkedModel
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
 _LEDGER = click.option(
@@ -169,19 +171,25 @@ def plan(file: Path, as_json: bool) -> None:
     "--seed", type=click.IntRange(min=0), help="Draw the same rows again. Costs no privacy: the model is released."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A .csv or .parquet file to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A .csv or .parquet file to write; of linked tables, a folder.",
 )
 @_JSON
 def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None, output: Path, as_json: bool) -> None:
     """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
 
+    Of linked tables, rows and conditions are of parents; both tables are written into a new folder.
+
     \b
     Example:
       synthkit sample release/ --rows 1000 --where sex=Female -o women.csv
     """
-    from synthkit.data.linked import LinkedSchema
     from synthkit.data.tables import write_csv, write_parquet
     from synthkit.synthesizers.base import load
+    from synthkit.synthesizers.linked import LinkedModel
 
     where: dict[str, str] = {}
     for column, value in map(_condition, conditions):
@@ -194,10 +202,10 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
         raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
     if (folder / "manifest.json").exists():
         raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does")
-    fitted = load(folder)
-    of: object = fitted.schema
-    if isinstance(of, LinkedSchema):
-        raise JobError(f"{folder}: a model of linked tables; draw from it in Python, with synthkit.load_linked(folder)")
+    fitted: Any = load(folder)
+    if isinstance(fitted, LinkedModel):
+        _sample_linked(fitted, rows, where, seed, output, as_json)
+        return
     drawn = fitted.sample(rows, where=where, seed=seed)
     with _writing(output):
         (write_parquet if output.suffix.lower() == ".parquet" else write_csv)(drawn.frame, output)
@@ -230,12 +238,14 @@ def verify(folder: Path, as_json: bool) -> None:
         "adjacency": str(found.adjacency),
         "unit": str(found.unit),
         "rows": found.rows,
+        "tables": {table.name: table.rows for table in found.tables},
         "files": sorted(found.files),
     }
     guarantee = (
         f"epsilon {found.epsilon:.4g} at delta {found.delta:g}" if found.private else "NON-PRIVATE: no guarantee"
     )
-    _show(facts, f"{folder}: verified. {guarantee}; {found.rows} rows; {len(found.files)} files as listed.", as_json)
+    rows = _counted({table.name: table.rows for table in found.tables})
+    _show(facts, f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed.", as_json)
 
 
 class _AuditGroup(click.Group):
@@ -328,11 +338,14 @@ def methods(as_json: bool) -> None:
     Example:
       synthkit methods
     """
+    from synthkit.release.job import LINKED
     from synthkit.synthesizers.base import METHODS, method, settings_of
+    from synthkit.synthesizers.linked import Linked
 
     listed: dict[str, Any] = {
         name: {"what": what, "settings": settings_of(method(name))} for name, (_, what) in METHODS.items()
     }
+    listed[LINKED] = {"what": "two linked tables ('tables' in a release file)", "settings": settings_of(Linked())}
     lines = []
     for name, entry in listed.items():
         lines.append(f"{name}\n  {entry['what']}")
@@ -555,6 +568,29 @@ def _show(facts: dict[str, Any], text: str, as_json: bool) -> None:
         raise JobError(f"done, yet standard output cannot be written: {problem.strerror}") from None
 
 
+def _sample_linked(
+    fitted: LinkedModel, rows: int, where: dict[str, str], seed: int | None, output: Path, as_json: bool
+) -> None:
+    """Both tables into a new folder, each as CSV and as Parquet, as in a bundle."""
+    from synthkit.data.tables import write_csv, write_parquet
+
+    if output.suffix.lower() in (".csv", ".tsv", ".gz", ".parquet"):
+        raise JobError(f"{output}: a model of linked tables gives two tables; name a folder, such as {output.stem}/")
+    drawn = fitted.sample(rows, where=where, seed=seed)
+    tables = {fitted.schema.parent.name: drawn.parents, fitted.schema.child.name: drawn.children}
+    with _writing(output):
+        output.mkdir()
+        try:
+            for name, frame in tables.items():
+                write_csv(frame, output / f"{name}.csv")
+                write_parquet(frame, output / f"{name}.parquet")
+        except BaseException:
+            shutil.rmtree(output, ignore_errors=True)
+            raise
+    counts = {name: len(frame) for name, frame in tables.items()}
+    _show({"rows": counts, "output": str(output)}, f"{_counted(counts)} written into {output}", as_json)
+
+
 def _show_price(priced: Price, as_json: bool) -> None:
     from synthkit.privacy import events
 
@@ -603,6 +639,8 @@ def _show_price(priced: Price, as_json: bool) -> None:
 
 
 def _show_release(made: Release, as_json: bool) -> None:
+    from synthkit.release.report import tables_of
+
     figures = {figure.name: figure for figure in made.evidence}
     facts = {
         "folder": str(_near(made.folder)),
@@ -612,8 +650,9 @@ def _show_release(made: Release, as_json: bool) -> None:
         "internal": str(made.internal) if made.internal else None,
     }
     budget = made.manifest["budget"]
+    rows = _counted({name: table["rows"] for name, table in tables_of(made.manifest).items()}, "synthetic rows")
     lines = [
-        f"{_near(made.folder)}: {made.manifest['rows']} synthetic rows",
+        f"{_near(made.folder)}: {rows}",
         f"  epsilon {made.epsilon:.4f} spent of {budget['epsilon']:g}, delta {budget['delta']:g}",
     ]
     for name, figure in figures.items():
@@ -624,6 +663,13 @@ def _show_release(made: Release, as_json: bool) -> None:
     folder = _near(made.folder)
     lines += [f"Report: {folder / 'report.html'}", f"Check:  synthkit verify {folder}"]
     _show(facts, "\n".join(lines), as_json)
+
+
+def _counted(rows: dict[str, int], what: str = "rows") -> str:
+    """How many rows; of several tables, each by its name."""
+    if len(rows) == 1:
+        return f"{next(iter(rows.values()))} {what}"
+    return ", ".join(f"{count} {what} of {name}" for name, count in rows.items())
 
 
 def _near(path: Path) -> Path:

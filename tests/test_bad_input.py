@@ -42,6 +42,7 @@ from synthkit.data.tables import FileSource, SqlSource, write_csv
 from synthkit.errors import DataError, InputError, JobError, LedgerError, SchemaError, SynthkitError, VerificationFailed
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import bundle
+from synthkit.release import kinds as kinds_module
 from synthkit.release import run as run_module
 from synthkit.release.job import Job
 from synthkit.release.run import price, run
@@ -738,13 +739,13 @@ def test_a_ledger_that_is_locked_when_bad_rows_are_found(
     impatient(monkeypatch)
     (tmp_path / "people.csv").write_bytes(as_csv(with_cell("sex", TEXT)))
     held: list[sqlite3.Connection] = []
-    ordinary = run_module.read
+    ordinary = kinds_module.read
 
     def lock_and_read(*arguments: Any, **more: Any) -> Any:
         held.append(locked(tmp_path / "ledger.sqlite"))
         return ordinary(*arguments, **more)
 
-    monkeypatch.setattr(run_module, "read", lock_and_read)
+    monkeypatch.setattr(kinds_module, "read", lock_and_read)
     result = call("release", ready)
     held[0].close()
     assert_clean(result, 2, "column sex: 1 row", "stays booked", "was locked by another process")
@@ -1009,7 +1010,7 @@ def test_stopped_while_reading_costs_nothing(tmp_path: Path, ready: Path, monkey
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "read", stop)
+    monkeypatch.setattr(kinds_module, "read", stop)
     assert_clean(call("release", ready), 1, "Interrupted.")
     assert kinds(tmp_path) == ["reserve", "cancel"]
     assert_nothing_left(tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,54 +32,90 @@ _REPEATS = 8  # draws for the sampling floor
 _Z95 = 1.959964
 
 
+@dataclass(frozen=True)
+class Distance:
+    """One figure that is asked for: the mean distance of some marginals.
+
+    Attributes:
+        name: of the evidence.
+        queries: the columns of each marginal; at least one.
+        what: which marginals, in words that go on after "distance of".
+    """
+
+    name: str
+    queries: Sequence[tuple[str, ...]]
+    what: str
+
+
 def queries(schema: Schema, order: int) -> list[tuple[str, ...]]:
     """All sets of ``order`` modelled columns, thinned where there are thousands."""
+    return thinned(schema, _combinations(schema.domain, order))
+
+
+def thinned(schema: Schema, sets: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those of ``sets`` of columns whose marginals are small enough; evenly fewer where there are thousands."""
     sizes = schema.domain
-    sets = [q for q in _combinations(sizes, order) if math.prod(sizes[name] for name in q) <= _MOST_CELLS]
-    step = max(1, math.ceil(len(sets) / _MOST_QUERIES))
-    return sets[::step]
+    small = [q for q in sets if math.prod(sizes[name] for name in q) <= _MOST_CELLS]
+    return small[:: max(1, math.ceil(len(small) / _MOST_QUERIES))]
+
+
+def distances(schema: Schema) -> list[Distance]:
+    """What is asked of a table by itself: all 1-way and all 2-way marginals."""
+    asked = [(order, queries(schema, order)) for order in (1, 2)]
+    return [
+        Distance(f"fidelity.tvd_{order}way", sets, f"{len(sets)} {order}-way marginals")
+        for order, sets in asked
+        if sets
+    ]
 
 
 def charged(
-    holdout: Private[Table], session: Session, synthetic: NDArray[np.int32], rows: float, sigma: float
+    holdout: Private[Table],
+    session: Session,
+    synthetic: NDArray[np.int32],
+    rows: float,
+    sigma: float,
+    asked: Sequence[Distance] | None = None,
+    owner: NDArray[np.int64] | None = None,
 ) -> list[Evidence]:
-    """Mean 1- and 2-way distance between synthetic table and holdout, with the sampling floor.
+    """Mean distances between synthetic table and holdout, each with its sampling floor.
 
     Args:
         holdout: real rows that no generator saw.
-        session: charged one ``distance_event(sigma)`` an order.
+        session: charged one ``distance_event(sigma)`` for each of ``asked``.
         synthetic: codes (m, d).
         rows: a released (noisy) count of the holdout's rows.
         sigma: noise, in rows.
+        asked: the figures; None: :func:`distances`.
+        owner: (m,) in order, whose each synthetic row is, where rows of one belong together: the floor is
+            then that of so many owners. None: each row is by itself.
     """
     schema = holdout.schema
     found = []
-    for order in (1, 2):
-        asked = queries(schema, order)
-        if not asked:
-            continue
-        references = [_shares(synthetic, schema, query) for query in asked]
-        total = noisy_distance(
-            holdout, session, asked, references, sigma, f"mean distance of {len(asked)} {order}-way marginals"
-        )
-        floor, spread = _floor(synthetic, schema, asked, references, rows)
+    for figure in distances(schema) if asked is None else asked:
+        references = [_shares(synthetic, schema, query) for query in figure.queries]
+        total = noisy_distance(holdout, session, figure.queries, references, sigma, f"mean distance of {figure.what}")
+        floor, spread = _floor(synthetic, schema, figure.queries, references, rows, owner)
+        drawn = f"{round(rows)} rows drawn from the synthetic table itself"
+        if owner is not None:
+            drawn += ", an owner's together"
         distance = total / rows
         error = _Z95 * math.hypot(sigma / rows, distance * sigma / rows, spread)
         found.append(
             Evidence(
-                f"fidelity.tvd_{order}way",
+                figure.name,
                 _unit(distance),
                 (_unit(distance - error), _unit(distance + error)),
-                f"mean total variation distance of {len(asked)} {order}-way marginals, synthetic against holdout",
+                f"mean total variation distance of {figure.what}, synthetic against holdout",
                 "charged",
             )
         )
         found.append(
             Evidence(
-                f"fidelity.tvd_{order}way_floor",
+                f"{figure.name}_floor",
                 _unit(floor),
                 (_unit(floor - _Z95 * spread), _unit(floor + _Z95 * spread)),
-                f"the same for {round(rows)} rows drawn from the synthetic table itself: what sampling alone shows",
+                f"the same for {drawn}: what sampling alone shows",
                 "free",
             )
         )
@@ -144,20 +181,34 @@ def _floor(
     asked: Sequence[tuple[str, ...]],
     references: Sequence[NDArray[np.float64]],
     rows: float,
+    owner: NDArray[np.int64] | None,
 ) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     size = max(1, round(rows))
     repeats = _REPEATS if len(asked) * size < 20_000_000 else 3
     seen = []
     for _ in range(repeats):
-        drawn = synthetic[rng.integers(0, len(synthetic), size)]
+        drawn = synthetic[_redrawn(rng, len(synthetic), size, owner)]
         gaps = [0.5 * np.abs(_shares(drawn, schema, q) - r).sum() for q, r in zip(asked, references, strict=True)]
         seen.append(float(np.mean(gaps)))
     return float(np.mean(seen)), float(np.std(seen))
+
+
+def _redrawn(rng: np.random.Generator, rows: int, size: int, owner: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Places (about ``size``,) of rows drawn with replacement: all rows of an owner together."""
+    if owner is None:
+        return rng.integers(0, rows, size)
+    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    lengths = np.diff(np.r_[starts, rows])
+    picked = rng.integers(0, len(starts), max(1, round(size * len(starts) / rows)))
+    taken = lengths[picked]
+    before = np.cumsum(taken) - taken  # rows of the owners that were picked earlier
+    places: NDArray[np.int64] = np.arange(taken.sum()) + np.repeat(starts[picked] - before, taken)
+    return places
 
 
 def _unit(value: float) -> float:
     return min(1.0, max(0.0, float(value)))
 
 
-__all__ = ["associations", "charged", "exact", "mean_distance", "queries"]
+__all__ = ["Distance", "associations", "charged", "distances", "exact", "mean_distance", "queries", "thinned"]

@@ -8,9 +8,14 @@ unit can change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 from dp_accounting import DpEvent
 
 from synthkit.assess import fidelity, utility
+from synthkit.assess.fidelity import Distance
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
@@ -25,7 +30,11 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, silent
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _ALL = 0  # the single cell that every row falls into
+_NOISE = "holdout"  # what the noise is called in a plan
 
 
 def plan(schema: Schema, budget: Budget) -> Plan:
@@ -35,31 +44,9 @@ def plan(schema: Schema, budget: Budget) -> Plan:
         schema: the holdout's schema (its ``rows`` are the holdout's share).
         budget: what the holdout may cost; the same as the training's.
     """
-    distances = sum(1 for order in (1, 2) if fidelity.queries(schema, order))
-    histograms = utility.histograms(schema)
-    models = len(utility.MODELS) if histograms else 0
-
-    def event(sigma: float) -> DpEvent:
-        return compose(
-            [
-                repeat(counts_event(sigma, budget), 1 + models * histograms),
-                repeat(distance_event(sigma, budget), distances),
-                *(
-                    [repeat(sum_event(sigma * utility.LOSS_BOUND, utility.LOSS_BOUND, budget), models)]
-                    if models
-                    else []
-                ),
-            ]
-        )
-
-    sigma = calibrate(event, budget)
-    return Plan(
-        budget,
-        event(sigma),
-        {"holdout": sigma},
-        seconds=15.0 + 3e-5 * schema.rows + 0.05 * len(schema.modelled),
-        megabytes=600.0,
-    )
+    asked = fidelity.distances(schema)
+    sigma = calibrate(lambda scale: plan_table(schema, budget, scale, asked).event, budget)
+    return plan_table(schema, budget, sigma, asked)
 
 
 def assess(
@@ -76,18 +63,61 @@ def assess(
     Returns:
         distances with their sampling floor, then TSTR figures; empty where there are no synthetic rows.
     """
-    sigma = session.plan.noise["holdout"]
+    return assess_table(holdout, session, synthetic.codes, fidelity.distances(holdout.schema), progress=progress)
+
+
+def plan_table(schema: Schema, budget: Budget, sigma: float, asked: Sequence[Distance]) -> Plan:
+    """What one table's figures cost with a given noise.
+
+    Args:
+        schema: the holdout's.
+        budget: its unit is the table's.
+        sigma: noise, in rows.
+        asked: the distances.
+    """
+    histograms = utility.histograms(schema)
+    models = len(utility.MODELS) if histograms else 0
+    reads: list[DpEvent] = [
+        repeat(counts_event(sigma, budget), 1 + models * histograms),
+        repeat(distance_event(sigma, budget), len(asked)),
+    ]
+    if models:
+        reads.append(repeat(sum_event(sigma * utility.LOSS_BOUND, utility.LOSS_BOUND, budget), models))
+    seconds = 15.0 + 3e-5 * schema.rows + 0.05 * len(schema.modelled)
+    return Plan(budget, compose(reads), {_NOISE: sigma}, seconds, megabytes=600.0)
+
+
+def assess_table(
+    holdout: Private[Table],
+    session: Session,
+    synthetic: NDArray[np.int32],
+    asked: Sequence[Distance],
+    *,
+    owner: NDArray[np.int64] | None = None,
+    progress: Progress = silent,
+) -> tuple[Evidence, ...]:
+    """Run what :func:`plan_table` priced.
+
+    Args:
+        holdout: real rows that no generator saw.
+        session: its plan is that price.
+        synthetic: codes (m, d) of the table that is to be released.
+        asked: the distances.
+        owner: as for :func:`~synthkit.assess.fidelity.charged`.
+        progress: told what is being done.
+    """
+    sigma = session.plan.noise[_NOISE]
     progress(0.0, "counting the holdout")
     counted = noisy_histogram(holdout, session, lambda codes: codes[:, 0] * _ALL, 1, sigma, "rows of the holdout")
     rows = max(1.0, float(counted[0]))
-    if len(synthetic.codes) == 0:
+    if len(synthetic) == 0:
         return ()
     progress(0.1, "distances on the holdout")
-    found = fidelity.charged(holdout, session, synthetic.codes, rows, sigma)
+    found = fidelity.charged(holdout, session, synthetic, rows, sigma, asked, owner)
     progress(0.5, "downstream models on the holdout")
-    found += utility.charged(holdout, session, synthetic.codes, rows, sigma)
+    found += utility.charged(holdout, session, synthetic, rows, sigma)
     progress(1.0, "assessed")
     return tuple(found)
 
 
-__all__ = ["assess", "plan"]
+__all__ = ["assess", "assess_table", "plan", "plan_table"]

@@ -16,7 +16,6 @@ from synthkit.audit.neighbours import Pair, unit
 from synthkit.audit.programs import saved
 from synthkit.audit.replay import Opener, Program
 from synthkit.data.linked import LinkedSchema
-from synthkit.data.schema import Schema
 from synthkit.data.tables import FrameSource
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.links import Linked, read_linked
@@ -47,9 +46,8 @@ def fitting(method: FitsLinked, schema: LinkedSchema, budget: Budget, *, rows: i
 
     def program(both: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
         steps: list[tuple[float, str]] = []
-        frames = [_unstacked(both, part, public) for part, public in enumerate((schema.parent, schema.child))]
         session = open_session(plan)
-        above, below = map(FrameSource, frames)
+        above, below = map(FrameSource, unstacked(both, schema))
         joined = read_linked(above, below, schema, dataset=schema.parent.name, noise=noise)
         model = method.fit(joined, session, progress=lambda share, what: steps.append((share, what)))
         drawn = model.sample(rows, seed=0)
@@ -76,11 +74,9 @@ def pairs(schema: LinkedSchema, adjacency: Adjacency, *, parents: int = 60, seed
         parents: how many others there are.
         seed: of the draws.
     """
-    most, rng, public, child = schema.max_children, np.random.default_rng(seed), schema.parent, schema.child
-    *names, newcomer = neighbours.people(public, parents)
-    others = neighbours.table(public, parents, seed=seed).assign(**{schema.key: names})
-    owned = np.repeat(np.array(names, dtype=object), rng.integers(0, most + 2, parents))
-    theirs = neighbours.table(child, len(owned), seed=seed + 1).assign(**{schema.key: owned})
+    most, public, child = schema.max_children, schema.parent, schema.child
+    newcomer = neighbours.people(public, parents)[-1]
+    others, theirs = _tables(schema, parents, seed)
 
     def one(kind: str, children: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         return unit(public, newcomer, kind, 1, seed=seed + 2), unit(child, newcomer, kind, children, seed=seed + 3)
@@ -107,6 +103,21 @@ def pairs(schema: LinkedSchema, adjacency: Adjacency, *, parents: int = 60, seed
     yield Pair("added: the only children", stacked(others, theirs.iloc[:0]), stacked(_joined(others, parent), own))
 
 
+def table(schema: LinkedSchema, parents: int, *, seed: int = 0) -> pd.DataFrame:
+    """Both tables, stacked: so many parents with no child up to one too many; every code equally likely."""
+    return stacked(*_tables(schema, parents, seed))
+
+
+def _tables(schema: LinkedSchema, parents: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    names = np.array(neighbours.people(schema.parent, parents)[:-1], dtype=object)
+    owned = np.repeat(names, np.random.default_rng(seed).integers(0, schema.max_children + 2, parents))
+    above, below = (
+        neighbours.table(schema.parent, parents, seed=seed),
+        neighbours.table(schema.child, len(owned), seed=seed + 1),
+    )
+    return above.assign(**{schema.key: names}), below.assign(**{schema.key: owned})
+
+
 def stacked(parents: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:
     """Both tables as one frame: the first level of its index says which."""
     parts = {0: parents.astype(object), 1: children.astype(object)}
@@ -114,13 +125,15 @@ def stacked(parents: pd.DataFrame, children: pd.DataFrame) -> pd.DataFrame:
     return pd.concat({k: part.reindex(columns=columns).astype(object) for k, part in parts.items()})
 
 
-def _unstacked(both: pd.DataFrame, part: int, public: Schema) -> pd.DataFrame:
-    rows: pd.DataFrame = both.loc[both.index.get_level_values(0) == part, list(public.columns)]
-    return rows.reset_index(drop=True)
+def unstacked(both: pd.DataFrame, schema: LinkedSchema) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The inverse of :func:`stacked`: parents, children."""
+    which, parts = both.index.get_level_values(0), (schema.parent, schema.child)
+    above, below = (both.loc[which == k, list(part.columns)].reset_index(drop=True) for k, part in enumerate(parts))
+    return above, below
 
 
 def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-__all__ = ["FitsLinked", "fitting", "pairs", "stacked"]
+__all__ = ["FitsLinked", "fitting", "pairs", "stacked", "table", "unstacked"]

@@ -9,16 +9,31 @@ the number of its children; *widened* is the child's with the columns of its own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from synthkit.data.schema import Categorical, Integer, Modelled, Numeric, Quantiles, Schema, Unit
+from synthkit.data.tables import Source
 from synthkit.errors import SchemaError
 
 VERSION = 1
 _MOST_CODES = 32  # of the number of children; above, neighbouring numbers share one
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class LinkedSource:
+    """Where the rows of two linked tables are.
+
+    Attributes:
+        parents, children: one source each, of any kind.
+    """
+
+    parents: Source
+    children: Source
 
 
 @dataclass(frozen=True)
@@ -44,8 +59,12 @@ class LinkedSchema:
             raise SchemaError(
                 f"{here}: the parent's unit is {self.parent.unit}; it must be {Unit(key, 1)}, named as the child's"
             )
-        if self.parent.name == self.child.name:
-            raise SchemaError(f"{here}: have the same name; tables are told apart by it")
+        if self.parent.name.lower() == self.child.name.lower():
+            raise SchemaError(f"{here}: have the same name; tables and their files are told apart by it")
+        if odd := [name for name in (self.parent.name, self.child.name) if not _FILE_NAME.fullmatch(name)]:
+            raise SchemaError(
+                f"{here}: {odd[0]!r} cannot be the name of a file; name linked tables by letters, digits, '-', '_' and '.'"
+            )
         if self.count in self.parent.columns:
             raise SchemaError(
                 f"{here}: the parent has a column {self.count!r}; that name is for the number of children"
@@ -69,9 +88,24 @@ class LinkedSchema:
         return Unit(self.key, 1 + self.max_children)
 
     @property
+    def units(self) -> int:
+        """About how many units of privacy there are: one a parent."""
+        return self.parent.rows
+
+    @property
+    def rows(self) -> int:
+        """About how many parents, as publicly known."""
+        return self.parent.rows
+
+    @property
     def reviewed(self) -> bool:
         """Somebody vouches for both."""
         return self.parent.reviewed and self.child.reviewed
+
+    @property
+    def name(self) -> str:
+        """Both names, for people."""
+        return f"{self.parent.name} and {self.child.name}"
 
     @property
     def count(self) -> str:
@@ -96,6 +130,12 @@ class LinkedSchema:
         counted = self.counted.modelled
         beside = {called: _as_declared(counted[name]) for name, called in self.brought.items()}
         return replace(self.child, columns={**self.child.columns, **beside})
+
+    def with_rows(self, rows: int) -> LinkedSchema:
+        """The same schemas for about so many parents (e.g. after a split), and children in proportion."""
+        parent = self.parent.with_rows(rows)
+        children = round(self.child.rows * parent.rows / self.parent.rows)
+        return replace(self, parent=parent, child=self.child.with_rows(children))
 
     @classmethod
     def read(cls, parent: str | Path, child: str | Path) -> LinkedSchema:
@@ -141,4 +181,4 @@ def _as_declared(column: Modelled) -> Modelled:
     return column
 
 
-__all__ = ["LinkedSchema"]
+__all__ = ["LinkedSchema", "LinkedSource"]

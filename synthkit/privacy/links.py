@@ -1,4 +1,4 @@
-"""Two linked tables, made ready for mechanisms: bounded, counted, widened.
+"""Two linked tables, made ready for mechanisms: bounded, counted, widened; and a holdout of them set aside.
 
 Claim. Adding, removing or replacing one parent with all its children adds, removes or replaces at
 most one row of ``parents`` and at most ``max_children`` rows of ``children``, all of that unit.
@@ -7,6 +7,9 @@ Argument. (1) Bounding keeps rows of a unit by lots that look neither at values 
 (``rows.py``). (2) COUNT: a parent's row gets the number of its own children that were kept. (3)
 WIDEN: a child's row gets the columns of its own parent, which is of its own unit. Neither looks at
 another unit's rows, so nobody else's row changes.
+
+Set a holdout aside: (4) SPLIT: a parent's coin is its own (``rows.py``), and its children go where it goes.
+So a neighbouring change touches one part alone, and there no more rows than stated.
 
 That every child has a parent, and no parent two rows, is a condition on each unit alone: neighbours
 of legal tables are legal. It is checked before any mechanism runs, and refused as every row that
@@ -27,8 +30,11 @@ from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Schema
 from synthkit.data.tables import Source, check, read
 from synthkit.errors import DataError
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import compose
 from synthkit.privacy.noise import NoiseSource
-from synthkit.privacy.rows import bound_contributions
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.rows import bound_contributions, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +53,45 @@ class Linked:
     schema: LinkedSchema
     parents: Private[Table]
     children: Private[Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedPlan(Plan):
+    """The price of what reads both tables, and of what reads each.
+
+    Attributes:
+        parents, children: their parts of ``event``; each one's budget has its own table's unit.
+    """
+
+    parents: Plan
+    children: Plan
+
+    @classmethod
+    def of(cls, budget: Budget, parents: Plan, children: Plan) -> LinkedPlan:
+        """Both together: one unit is in both tables, so that their events compose (:meth:`Session.part`)."""
+        noise = {f"parents.{name}": scale for name, scale in parents.noise.items()}
+        noise |= {f"children.{name}": scale for name, scale in children.noise.items()}
+        return cls(
+            budget,
+            compose([parents.event, children.event]),
+            noise,
+            (parents.seconds or 0.0) + (children.seconds or 0.0),
+            max(parents.megabytes or 0.0, children.megabytes or 0.0),
+            parents=parents,
+            children=children,
+        )
+
+
+def table_budgets(schema: LinkedSchema, budget: Budget) -> tuple[Budget, Budget]:
+    """The budget as each table has it: the same, for the part of one unit's rows that is there.
+
+    Returns:
+        (of one row of the parents, of ``max_children`` rows of the children).
+    """
+    above, below = (
+        Budget(budget.epsilon, budget.delta, budget.adjacency, part.unit) for part in (schema.counted, schema.widened)
+    )
+    return above, below
 
 
 def read_linked(parents: Source, children: Source, schema: LinkedSchema, *, dataset: str, noise: NoiseSource) -> Linked:
@@ -94,6 +139,32 @@ def link(parents: Private[Table], children: Private[Table], schema: LinkedSchema
     )
 
 
+def split_linked(data: Linked, holdout: float, noise: NoiseSource) -> tuple[Linked, Linked]:
+    """Assign every parent, with all its children, to training or holdout by a coin of its own.
+
+    The row counts of all schemas are shares of the public counts, not of the real ones.
+
+    Args:
+        data: both tables.
+        holdout: probability of the holdout, in (0, 1).
+        noise: where the coins come from.
+
+    Returns:
+        (training, holdout).
+    """
+    training, held = split(data.parents, holdout, noise)
+    return _with_children(training, data), _with_children(held, data)
+
+
+def _with_children(parents: Private[Table], whole: Linked) -> Linked:
+    """The children of these parents beside them."""
+    schema = whole.schema.with_rows(parents.schema.rows)
+    theirs = np.isin(_units(whole.children), _units(parents))
+    rows = reveal(whole.children).take(theirs)
+    children = Private(rows, dataset=parents.dataset, schema=schema.widened, bounded=whole.children.bounded)
+    return Linked(schema, parents, children)
+
+
 def _check(parents: NDArray[np.uint64], children: NDArray[np.uint64], schema: LinkedSchema) -> None:
     parent, child, key = schema.parent.name, schema.child.name, schema.key
     if repeated := len(parents) - len(np.unique(parents)):
@@ -122,4 +193,4 @@ def _rows(count: int) -> str:
     return f"{count} row{'s' if count != 1 else ''}"
 
 
-__all__ = ["Linked", "link", "read_linked"]
+__all__ = ["Linked", "LinkedPlan", "link", "read_linked", "split_linked", "table_budgets"]

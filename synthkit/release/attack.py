@@ -22,23 +22,26 @@ import pandas as pd
 from dp_accounting import DpEvent
 
 import synthkit
-from synthkit.audit import bounds, forensics
+from synthkit.audit import bounds, forensics, linked, neighbours
 from synthkit.audit.canaries import gradient_canaries, with_and_without
-from synthkit.audit.neighbours import pairs, table
+from synthkit.audit.neighbours import Pair
 from synthkit.audit.programs import saved
 from synthkit.audit.replay import Opener, Program, Replayed, deterministic, replay
+from synthkit.data.linked import LinkedSchema, LinkedSource
 from synthkit.data.schema import Categorical, Continuous, Identifier, Integer, Schema
-from synthkit.data.tables import FrameSource, read
+from synthkit.data.tables import FrameSource, Source
 from synthkit.documents import canonical_json, write_atomically
 from synthkit.errors import JobError
 from synthkit.privacy import accounting, events
 from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.release import bundle
-from synthkit.release.job import Job
+from synthkit.release.job import LINKED, Job
 from synthkit.release.report import environment
 from synthkit.release.run import facts_of, price, produce, run
-from synthkit.synthesizers.base import Progress, method_class, silent
+from synthkit.synthesizers.base import Progress, built, method_class, silent
+from synthkit.synthesizers.conditional import Conditional
+from synthkit.synthesizers.linked import Linked
 
 VERSION = 1
 _ALPHA = 1e-3  # chance that a statistical finding is wrong, each
@@ -123,7 +126,7 @@ def audit(job: Job, *, thorough: bool = False, rows: int = 200, progress: Progre
     Args:
         job: what a steward is about to release.
         thorough: the method's real settings in one more replay, and ten times the samples.
-        rows: size of the tables that are drawn.
+        rows: size of the tables that are drawn; of linked tables, parents.
         progress: told what is being done.
 
     Raises:
@@ -132,7 +135,7 @@ def audit(job: Job, *, thorough: bool = False, rows: int = 200, progress: Progre
     priced = price(job)
     if not accounting.is_private(priced.event):
         raise JobError(f"method {job.method} claims no guarantee (its epsilon is infinite): there is nothing to attack")
-    shortened = {**getattr(method_class(job.method), "short", {})}
+    shortened = _shortened(job)
     small = _small(job, rows, {**job.settings, **shortened})
     findings: list[Finding] = []
     progress(0.0, "replaying on neighbours")
@@ -157,15 +160,15 @@ def releasing(job: Job) -> Program:
 
     def program(frame: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
         steps: list[tuple[float, str]] = []
-        rows = read(FrameSource(frame), job.schema, dataset=job.dataset)
         sessions = [open_session(plan) for plan in (priced.training, priced.holdout) if plan]
-        made = produce(job, priced, rows, sessions, noise, lambda share, what: steps.append((share, what)))
+        given = replace(job, source=_source(frame, job.schema))
+        made = produce(given, priced, sessions, noise, lambda share, what: steps.append((share, what)))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed=True)
         manifest = bundle.manifest_of(facts)
         return {
             "progress": steps,
             "model": saved(made.model),
-            "synthetic": made.synthetic.frame,
+            "synthetic": made.frames,
             "evidence": made.evidence,
             "manifest": {name: entry for name, entry in manifest.items() if name != "created"},
         }
@@ -181,14 +184,44 @@ def _small(job: Job, rows: int, settings: Mapping[str, Any]) -> Job:
     return replace(job, schema=job.schema.with_rows(rows), settings=settings, rows=_SYNTHETIC, internal=False)
 
 
+def _shortened(job: Job) -> dict[str, Any]:
+    """Settings with which what comes after the last read is shorter."""
+    if job.method != LINKED:
+        return {**getattr(method_class(job.method), "short", {})}
+    recipe = built(Linked, job.settings)
+    parents = {**recipe.parent_settings, **getattr(method_class(recipe.parents), "short", {})}
+    return {"parent_settings": parents, "child_settings": {**recipe.child_settings, **Conditional.short}}
+
+
+# Two linked tables go through a replay as one frame, stacked.
+
+
+def _table(schema: Schema | LinkedSchema, rows: int) -> pd.DataFrame:
+    return neighbours.table(schema, rows) if isinstance(schema, Schema) else linked.table(schema, rows)
+
+
+def _pairs(job: Job, rows: int) -> list[Pair]:
+    schema, adjacency = job.schema, job.budget.adjacency
+    if isinstance(schema, Schema):
+        return list(neighbours.pairs(schema, adjacency, rows=rows))
+    return list(linked.pairs(schema, adjacency, parents=rows))
+
+
+def _source(frame: pd.DataFrame, schema: Schema | LinkedSchema) -> Source | LinkedSource:
+    if isinstance(schema, Schema):
+        return FrameSource(frame)
+    above, below = linked.unstacked(frame, schema)
+    return LinkedSource(FrameSource(above), FrameSource(below))
+
+
 def _replays(job: Job, rows: int, thorough: bool, progress: Progress) -> tuple[Finding, Replayed | None]:
     question = "Does anything leave but through a mechanism, and does one unit move answers by no more than was priced?"
     program = releasing(job)
-    probe = table(job.schema, rows)
+    probe = _table(job.schema, rows)
     if unstable := deterministic(program, probe):
         detail = f"two runs on the same table differ, so it cannot be replayed: {unstable[0]}"
         return Finding("replay", question, "violation", detail), None
-    chosen = list(pairs(job.schema, job.budget.adjacency, rows=rows))
+    chosen = _pairs(job, rows)
     seeds = range(3 if thorough else 1)
     last, tightest = None, 0.0
     for k, pair in enumerate(chosen):
@@ -209,7 +242,7 @@ def _replays(job: Job, rows: int, thorough: bool, progress: Progress) -> tuple[F
 
 
 def _whole_replay(job: Job, rows: int) -> Finding:
-    pair = next(iter(pairs(job.schema, job.budget.adjacency, rows=rows)))
+    pair = _pairs(job, rows)[0]
     found = replay(releasing(job), pair.left, pair.right)
     shown = "; ".join(str(divergence) for divergence in found.divergences[:5])
     outcome: Outcome = "no violation found" if found.passed else "violation"
@@ -280,14 +313,14 @@ def _sampled(event: DpEvent) -> tuple[tuple[float, float], int] | None:
 
 def _thrown_away(job: Job, rows: int) -> list[Finding]:
     """Two whole releases of a table with planted values, in a folder that is gone afterwards."""
-    frame, planted = _plant(table(job.schema, rows), job.schema)
+    frame, planted = _planted(job.schema, rows)
     seen = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for k in (1, 2):
-            trial = replace(job, source=FrameSource(frame), output=place / f"release-{k}", model=True)
+            trial = replace(job, source=_source(frame, job.schema), output=place / f"release-{k}", model=True)
             run(trial, Ledger(place / "ledger.sqlite"), allow_unreviewed=True)
-            seen.append((trial.output / "data.csv").read_bytes())
+            seen.append([path.read_bytes() for path in sorted(trial.output.glob("*.csv"))])
         found = forensics.search({"release": place}, planted) if planted else []
     fresh = Finding(
         "two runs",
@@ -302,6 +335,20 @@ def _thrown_away(job: Job, rows: int) -> list[Finding]:
     where = ", ".join(sorted({f"{item.planted} in {item.where} ({item.form})" for item in found})[:5])
     detail = where or f"unique values planted in {', '.join(sorted(planted))}: none found in any form"
     return [fresh, Finding("planted values", question, "violation" if found else "no violation found", detail)]
+
+
+def _planted(schema: Schema | LinkedSchema, rows: int) -> tuple[pd.DataFrame, dict[str, str | float | int]]:
+    """A table with planted values; of linked tables, a parent and a child of its own, stacked."""
+    frame = _table(schema, rows)
+    if isinstance(schema, Schema):
+        return _plant(frame, schema)
+    above, below = linked.unstacked(frame, schema)
+    (above, of_parent), (below, of_child) = _plant(above, schema.parent), _plant(below, schema.child)
+    key = schema.key
+    of_parent[key] = of_child[key] = above.loc[0, key] = below.loc[0, key] = "zq-planted-key-77281"
+    planted = {f"{schema.parent.name}.{name}": value for name, value in of_parent.items()}
+    planted |= {f"{schema.child.name}.{name}": value for name, value in of_child.items()}
+    return linked.stacked(above, below[below[key].isin(above[key])]), planted
 
 
 def _plant(frame: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, dict[str, str | float | int]]:

@@ -5,6 +5,9 @@
     report.html                 the same for people, with pictures
     model/                      what fitting released, if it is part of the release
 
+Of two linked tables each has its files, named after its schema, and the schema itself beside them:
+``patients.parquet``, ``patients.csv``, ``patients.schema.yaml``.
+
 The manifest holds nothing that was not released: no digest of the private data, no private number
 of rows, no internal figure. Its privacy claim is not copied from anywhere: :func:`write` and
 :func:`verify` both recompute epsilon from the list of reads.
@@ -37,9 +40,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+import yaml
 
 import synthkit
 from synthkit.data import encoding
+from synthkit.data.linked import LinkedSchema
 from synthkit.data.schema import Categorical, Datetime, Identifier, Numeric, Schema
 from synthkit.documents import canonical_json, validate
 from synthkit.errors import (
@@ -61,6 +66,7 @@ from synthkit.release.charts import MarginalFigure
 if TYPE_CHECKING:
     import pandas as pd
     from dp_accounting import DpEvent
+    from numpy.typing import NDArray
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -72,6 +78,7 @@ UNREVIEWED = (
 _PACKAGES = ("torch", "opacus", "dp-accounting", "numpy", "pandas", "scikit-learn")
 _ROUNDING = 1e-9  # of a float comparison on the machine that computed both sides
 _OTHER_MACHINE = 1e-6  # relative; another machine's libraries round differently
+_LINKED = ("parent", "child")  # what two tables are to each other, in the manifest
 _STEP = re.compile(r"\b(steps?|rounds?|iterations?|epochs?) (\d+)")
 
 
@@ -96,21 +103,23 @@ class Facts:
 
     Attributes:
         dataset: the steward's name for the private data.
-        schema: the public domain of the private table.
+        schema: the public domain of the private table, or of two linked ones.
         budget: what was asked.
         parts: the parts that the units were assigned to, each by a coin of its own.
         method: the method's registered name.
         settings: the method's settings; plain values.
-        rows: synthetic rows. Choose them from public knowledge: the private number is not public.
+        rows: synthetic rows; of linked tables, parents. Choose them from public knowledge: the private
+            number is not public.
         evidence: figures, free or charged.
         randomness: the noise source's description.
         seeded: True where somebody knows the key of the noise; nothing is private then.
         not_covered: sentences about what the guarantee leaves out.
         unreviewed_allowed: somebody allowed a release under a schema that nobody vouched for.
+        child_rows: synthetic children as they were drawn; None where there is one table.
     """
 
     dataset: str
-    schema: Schema
+    schema: Schema | LinkedSchema
     budget: Budget
     parts: tuple[Part, ...]
     method: str
@@ -121,6 +130,39 @@ class Facts:
     seeded: bool
     not_covered: tuple[str, ...]
     unreviewed_allowed: bool
+    child_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of a bundle.
+
+    Attributes:
+        name: of its files, without ending.
+        schema: its public domain.
+        rows: synthetic rows.
+        key: of linked tables, the column that ties them; always released. None where there is one table.
+        parents: of a child table, how many parents there are: their keys are 1 to so many.
+    """
+
+    name: str
+    schema: Schema
+    rows: int
+    key: str | None = None
+    parents: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The synthetic table's: all but the identifiers that are dropped."""
+        return tuple(
+            name
+            for name, column in self.schema.columns.items()
+            if name == self.key or not (isinstance(column, Identifier) and column.release == "drop")
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {"schema": self.schema.to_dict(), "rows": self.rows, "columns": list(self.columns)}
 
 
 @dataclass(frozen=True)
@@ -130,6 +172,7 @@ class Verification:
     Attributes:
         private: False for a bundle that is honestly marked as without a guarantee.
         epsilon: recomputed from the list of reads; infinity where ``private`` is False.
+        tables: one, or the parents and the children.
         files: every file, the manifest included.
         bytes: their total size.
     """
@@ -143,18 +186,26 @@ class Verification:
     delta: float
     adjacency: str
     unit: str
-    rows: int
-    columns: tuple[str, ...]
+    tables: tuple[Sheet, ...]
     files: tuple[str, ...]
     bytes: int
     manifest_sha256: str
+
+    @property
+    def rows(self) -> int:
+        """Synthetic rows; of linked tables, parents."""
+        return self.tables[0].rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns; of linked tables, the parents'."""
+        return self.tables[0].columns
 
 
 def write(
     folder: Path,
     facts: Facts,
-    frame: pd.DataFrame,
-    *,
+    *frames: pd.DataFrame,
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
@@ -167,7 +218,8 @@ def write(
     Args:
         folder: where to; must not exist yet.
         facts: what the manifest says.
-        frame: the synthetic table; values within the schema's domain, columns in its order.
+        frames: the synthetic table, or the parents and the children; values within the schema's domain,
+            columns in its order.
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
 
@@ -187,15 +239,21 @@ def write(
     if not folder.parent.is_dir():
         raise JobError(f"{folder.parent}: no such folder; create it first")
     manifest = manifest_of(facts)
-    table = _arrow(_canonical(frame, facts), facts.schema)
-    if unknown := sorted({figure.column for figure in figures} - set(facts.schema.modelled)):
+    sheets = _sheets(facts.schema, facts.rows, facts.child_rows)
+    tables = [_arrow(_canonical(frame, sheet), sheet.schema) for frame, sheet in zip(frames, sheets, strict=True)]
+    modelled = facts.schema.counted if isinstance(facts.schema, LinkedSchema) else facts.schema
+    known = {*modelled.modelled, *(name for sheet in sheets for name in sheet.schema.modelled)}
+    if unknown := sorted({figure.column for figure in figures} - known):
         raise ValueError(f"figures of columns that the schema does not model: {', '.join(unknown)}")
 
     partial = folder.parent / f".{folder.name}.partial-{secrets.token_hex(8)}"
     try:
         partial.mkdir()
-        pa.parquet.write_table(table, partial / "data.parquet")
-        pa.csv.write_csv(table, partial / "data.csv")
+        for sheet, table in zip(sheets, tables, strict=True):
+            pa.parquet.write_table(table, partial / f"{sheet.name}.parquet")
+            pa.csv.write_csv(table, partial / f"{sheet.name}.csv")
+            if sheet.key is not None:
+                (partial / f"{sheet.name}.schema.yaml").write_bytes(_yaml(sheet.schema))
         if model is not None:
             _write_model(partial / "model", model)
         names = _walk(partial)
@@ -222,8 +280,8 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
     Checked are: the layout (no file missing, none added, no links); every size and digest; the
     manifest's form, byte for byte; epsilon of every part and in total, recomputed from the list
     of reads, against what is stated and what was asked; the data against the schema, and the two
-    data files against each other; the report's embedded facts; that a fixed seed and an
-    unreviewed schema are owned up to.
+    data files against each other; that every child has a parent, and no parent too many; the report's
+    embedded facts; that a fixed seed and an unreviewed schema are owned up to.
 
     Not checked, because the bundle alone cannot prove it: that the list of reads is complete, and
     that whoever wrote the manifest is who you think.
@@ -242,9 +300,10 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
             _doubt(folder, f"no {MANIFEST}; this is not a bundle, or not all of it")
         manifest, size = _read_manifest(folder)
         contents = _check_files(folder, manifest, found)
-        schema = _check_schema(folder, manifest)
+        schema, sheets = _check_schema(folder, manifest)
         epsilon = _check_price(folder, manifest, schema)
-        _check_data(folder, manifest, schema, contents)
+        for sheet in sheets:
+            _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
     except OSError as problem:
         _doubt(folder, f"cannot be read: {problem.strerror or problem}")
@@ -259,8 +318,7 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
         delta=guarantee["delta"],
         adjacency=guarantee["adjacency"],
         unit=guarantee["unit"],
-        rows=manifest["rows"],
-        columns=tuple(manifest["columns"]),
+        tables=tuple(sheets),
         files=(MANIFEST, *manifest["files"]),
         bytes=size + sum(entry["bytes"] for entry in manifest["files"].values()),
         manifest_sha256=manifest["manifest_sha256"],
@@ -288,11 +346,12 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
             f"the reads cost epsilon {spent:.6g}, above the budget of {budget.epsilon:g}: this must not be released"
         )
     total = math.inf if facts.seeded else spent
+    sheets = [sheet.to_dict() for sheet in _sheets(facts.schema, facts.rows, facts.child_rows)]
     manifest = {
         "synthkit_manifest": VERSION,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "dataset": facts.dataset,
-        "schema": facts.schema.to_dict(),
+        **(sheets[0] if len(sheets) == 1 else {"tables": dict(zip(_LINKED, sheets, strict=True))}),
         "budget": budget.to_dict(),
         "guarantee": {
             "private": math.isfinite(total),
@@ -305,8 +364,6 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
         },
         "parts": parts,
         "method": {"name": facts.method, "settings": facts.settings},
-        "rows": facts.rows,
-        "columns": list(_released(facts.schema)),
         "evidence": [_evidence(figure) for figure in facts.evidence],
         "randomness": {"description": facts.randomness, "seeded": facts.seeded},
         "versions": _versions(),
@@ -468,12 +525,21 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(_serialise(rest)).hexdigest()
 
 
-# The table -------------------------------------------------------------------------------------
+# The tables ------------------------------------------------------------------------------------
 
 
-def _released(schema: Schema) -> dict[str, Any]:
-    """The columns of the synthetic table: all but the identifiers that are dropped."""
-    return {n: c for n, c in schema.columns.items() if not (isinstance(c, Identifier) and c.release == "drop")}
+def _sheets(schema: Schema | LinkedSchema, rows: int, child_rows: int | None) -> list[Sheet]:
+    """The tables of a bundle, in order."""
+    if isinstance(schema, Schema):
+        return [Sheet("data", schema, rows)]
+    parent, child, key = schema.parent, schema.child, schema.key
+    return [Sheet(parent.name, parent, rows, key), Sheet(child.name, child, child_rows or 0, key, parents=rows)]
+
+
+def _yaml(schema: Schema) -> bytes:
+    """A schema file: for people to read. Verification compares bytes, and parses nothing that it does not trust."""
+    text: str = yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True)
+    return text.encode()
 
 
 def _strict(schema: Schema) -> Schema:
@@ -493,33 +559,48 @@ def _strict(schema: Schema) -> Schema:
     )
 
 
-def _canonical(frame: pd.DataFrame, facts: Facts) -> pd.DataFrame:
+def _canonical(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """The synthetic table in the one form that is released.
 
     Raises:
-        DataError: other columns, another number of rows, values outside the domain, or an
-            identifier that is not a fresh running number.
+        DataError: other columns, another number of rows, values outside the domain, an identifier that
+            is not a fresh running number, or a child without a parent.
     """
-    if len(frame) != facts.rows or facts.rows < 1:
+    if len(frame) != sheet.rows or (sheet.rows < 1 and sheet.parents is None):
         raise DataError(
-            f"synthetic table: {len(frame)} rows, and {facts.rows} were announced; they must be equal, above 0"
+            f"synthetic table: {len(frame)} rows, and {sheet.rows} were announced; they must be equal, above 0"
         )
-    return _checked(frame, facts.schema, source="synthetic table")
+    return _checked(frame, sheet, source="synthetic table")
 
 
-def _checked(frame: pd.DataFrame, schema: Schema, *, source: str) -> pd.DataFrame:
-    names = list(_released(schema))
+def _checked(frame: pd.DataFrame, sheet: Sheet, *, source: str) -> pd.DataFrame:
+    schema, names = sheet.schema, list(sheet.columns)
     if list(frame.columns) != names:
         raise DataError(f"{source}: columns are {list(frame.columns)}; expected, in this order, {names}")
     strict = _strict(schema)
     table = encoding.from_frame(frame[list(schema.modelled)], strict, source=source)
     values = encoding.to_frame(table, strict)
     for name in names:
-        if name not in values:  # an identifier: 1 to n, with nothing of the real ones
+        if name == sheet.key and sheet.parents is not None:
+            values[name] = _owners(frame[name], sheet, source)
+        elif name not in values:  # an identifier: 1 to n, with nothing of the real ones
             values[name] = np.arange(1, len(frame) + 1)
             if list(frame[name]) != list(values[name]):
                 raise DataError(f"{source}: column {name} is an identifier and must be the running number 1 to n")
     return values[names]
+
+
+def _owners(keys: pd.Series[Any], sheet: Sheet, source: str) -> NDArray[np.int64]:
+    """The children's keys: each a parent's, in order, none more often than a parent may have children."""
+    owners = np.asarray(keys)
+    if not np.issubdtype(owners.dtype, np.integer) and len(owners):
+        raise DataError(f"{source}: column {sheet.key} must hold keys of parents, which are whole numbers")
+    owners = owners.astype(np.int64)
+    if ((owners < 1) | (owners > (sheet.parents or 0))).any() or (np.diff(owners) < 0).any():
+        raise DataError(f"{source}: column {sheet.key} must hold keys of parents, in their order")
+    if len(owners) and np.bincount(owners).max() > sheet.schema.unit.max_rows:
+        raise DataError(f"{source}: a parent has more than {sheet.schema.unit.max_rows} children")
+    return owners
 
 
 def _arrow(frame: pd.DataFrame, schema: Schema) -> pa.Table:
@@ -655,19 +736,32 @@ def _check_files(folder: Path, manifest: Mapping[str, Any], found: set[str]) -> 
     return contents
 
 
-def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> Schema:
+def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | LinkedSchema, list[Sheet]]:
+    """The schema, and every table as it must be; their files are there, and no others."""
+    stated = [manifest["tables"][role] for role in _LINKED] if "tables" in manifest else [manifest]
+    schema: Schema | LinkedSchema
     try:
-        schema = Schema.from_dict(manifest["schema"], source="schema")
+        schemas = [Schema.from_dict(table["schema"], source="schema") for table in stated]
+        schema = schemas[0] if len(schemas) == 1 else LinkedSchema(*schemas)
     except (SchemaError, TypeError, ValueError) as problem:
         _doubt(folder, f"the schema contradicts itself: {problem}")
-    if manifest["columns"] != list(_released(schema)):
+    sheets = _sheets(schema, stated[0]["rows"], stated[-1]["rows"])
+    if any(table["columns"] != list(sheet.columns) for table, sheet in zip(stated, sheets, strict=True)):
         _doubt(folder, "columns is not what the schema releases")
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
-    return schema
+    files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
+    if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith("model/")}):
+        _doubt(folder, f"the files are not those of its tables: {', '.join(wrong[:5])}")
+    return schema, sheets
 
 
-def _check_price(folder: Path, manifest: Mapping[str, Any], schema: Schema) -> float:
+def _files(sheet: Sheet) -> list[str]:
+    endings = ["parquet", "csv"] + (["schema.yaml"] if sheet.key is not None else [])
+    return [f"{sheet.name}.{ending}" for ending in endings]
+
+
+def _check_price(folder: Path, manifest: Mapping[str, Any], schema: Schema | LinkedSchema) -> float:
     """Recompute what every part cost, and all together. Returns the total."""
     guarantee, asked, seeded = manifest["guarantee"], manifest["budget"], manifest["randomness"]["seeded"]
     try:
@@ -713,16 +807,16 @@ def _agree(computed: float, stated: float | None) -> bool:
     return math.isclose(computed, stated, rel_tol=_OTHER_MACHINE, abs_tol=1e-12)
 
 
-def _check_data(folder: Path, manifest: Mapping[str, Any], schema: Schema, contents: Mapping[str, bytes]) -> None:
-    """The table's shape, every value against the schema, and the two files against each other."""
-    rows, names = manifest["rows"], manifest["columns"]
+def _check_data(folder: Path, sheet: Sheet, contents: Mapping[str, bytes]) -> None:
+    """The table's shape, every value against the schema, and its files against each other."""
+    rows, names = sheet.rows, list(sheet.columns)
     try:
-        parquet = pa.parquet.ParquetFile(BytesIO(contents["data.parquet"]))
+        parquet = pa.parquet.ParquetFile(BytesIO(contents[f"{sheet.name}.parquet"]))
         if parquet.metadata.num_rows != rows or parquet.schema_arrow.names != names:
-            _doubt(folder, "data.parquet does not have the stated rows and columns")
+            _doubt(folder, f"{sheet.name}.parquet does not have the stated rows and columns")
         table = parquet.read()
         other = pa.csv.read_csv(
-            BytesIO(contents["data.csv"]),
+            BytesIO(contents[f"{sheet.name}.csv"]),
             read_options=pa.csv.ReadOptions(use_threads=False),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
@@ -733,13 +827,18 @@ def _check_data(folder: Path, manifest: Mapping[str, Any], schema: Schema, conte
             ),
         )
         if other.num_rows != rows or other.column_names != names:
-            _doubt(folder, "data.csv does not have the stated rows and columns")
+            _doubt(folder, f"{sheet.name}.csv does not have the stated rows and columns")
         if not other.equals(table):
-            _doubt(folder, "data.csv and data.parquet hold different values")
+            _doubt(folder, f"{sheet.name}.csv and {sheet.name}.parquet hold different values")
         # Back through the schema and out again: only values of the domain survive unchanged.
-        checked = _arrow(_checked(table.to_pandas(ignore_metadata=True), schema, source="data.parquet"), schema)
+        frame = table.to_pandas(ignore_metadata=True)
+        checked = _arrow(_checked(frame, sheet, source=f"{sheet.name}.parquet"), sheet.schema)
         if not checked.cast(table.schema).equals(table):
-            _doubt(folder, "data.parquet holds values that the schema's columns cannot take")
+            _doubt(folder, f"{sheet.name}.parquet holds values that the schema's columns cannot take")
+        if sheet.key is not None:
+            beside = contents[f"{sheet.name}.schema.yaml"]
+            if beside != _yaml(sheet.schema):
+                _doubt(folder, f"{sheet.name}.schema.yaml is not the manifest's schema")
     except (DataError, pa.ArrowException, ValueError, TypeError) as problem:
         _doubt(folder, f"the data files do not hold what the schema declares: {problem}")
 

@@ -32,6 +32,7 @@ class MarginalFigure:
             noise would be exact counts of private data, which no bundle may hold.
         synthetic: synthetic counts, scaled to the total of ``released``.
         ordered: True for bins of a number or of time, drawn in order as a histogram.
+        table: which of several tables the column is of.
     """
 
     column: str
@@ -40,6 +41,7 @@ class MarginalFigure:
     noise: float
     synthetic: tuple[float, ...]
     ordered: bool = False
+    table: str = ""
 
     def __post_init__(self) -> None:
         if not self.labels or not len(self.labels) == len(self.released) == len(self.synthetic):

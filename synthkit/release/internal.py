@@ -48,6 +48,8 @@ def membership(released: Path) -> list[Attack]:
         InputError: there is no internal folder beside it, or it has no holdout.
     """
     verified = bundle.verify(released)
+    if len(verified.tables) > 1:
+        raise InputError(f"{released}: of linked tables; membership is attacked in releases of one table alone")
     beside = released.absolute().with_name(f"{released.absolute().name}.internal")
     if not (beside / PARTS).is_file():
         raise InputError(

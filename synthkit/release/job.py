@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from synthkit.data import samples
+from synthkit.data.linked import LinkedSchema, LinkedSource
 from synthkit.data.schema import Schema
 from synthkit.data.tables import FileSource, SampleSource, Source, SqlSource
 from synthkit.documents import read_yaml, validate
-from synthkit.errors import JobError
+from synthkit.errors import JobError, SchemaError
 from synthkit.privacy.budget import Adjacency, Budget
 
 VERSION = 1
+LINKED = "linked"  # the method of linked tables; no table by itself has it
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class Job:
     """What to release, from which data, at which price.
 
     Attributes:
-        dataset: the ledger's name for the private dataset.
-        source: where the rows are.
-        schema: what is public about them.
+        dataset: the ledger's name for the private dataset; of linked tables, for both together.
+        source: where the rows are; of linked tables, two sources.
+        schema: what is public about them; of linked tables, about both.
         budget: what the release may cost.
-        method: a registered method's name.
+        method: a registered method's name, or ``linked``.
         settings: its settings.
-        rows: how many synthetic rows.
+        rows: how many synthetic rows; of linked tables, parents.
         output: the bundle's folder.
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
@@ -37,8 +39,8 @@ class Job:
     """
 
     dataset: str
-    source: Source
-    schema: Schema
+    source: Source | LinkedSource
+    schema: Schema | LinkedSchema
     budget: Budget
     method: str
     rows: int
@@ -54,7 +56,7 @@ class Job:
 
         Raises:
             JobError: unreadable, of another version, or contradictory; says where.
-            SchemaError: the schema file that it names is.
+            SchemaError: a schema file that it names is.
         """
         path = Path(path)
         document = read_yaml(path, error=JobError)
@@ -62,13 +64,21 @@ class Job:
             raise JobError(
                 f"{path}: version is {document.get('version')!r}; this synthkit reads version {VERSION} (write 'version: 1')"
             )
+        _refuse_both(document, path)
         validate(document, "release/job.v1.json", source=str(path), error=JobError)
-        folder, data = path.resolve().parent, document["data"]
-        schema = _schema(document, folder, path)
-        method = dict(document["method"])
+        folder = path.resolve().parent
+        method = dict(document.get("method", {"name": LINKED}))
+        source: Source | LinkedSource
+        schema: Schema | LinkedSchema
+        if "tables" in document:
+            _refuse_for_linked(document, method["name"], path)
+            source, schema = _linked(document["tables"], folder, path)
+        else:
+            _refuse_linked(method["name"], path)
+            source, schema = _source(document["data"], folder), _schema(document, folder, path)
         return cls(
             dataset=document["dataset"],
-            source=_source(data, folder),
+            source=source,
             schema=schema,
             budget=_budget(document["budget"], schema, path),
             method=method.pop("name"),
@@ -81,6 +91,43 @@ class Job:
         )
 
 
+def _refuse_both(document: Mapping[str, Any], path: Path) -> None:
+    both = [key for key in ("data", "schema") if key in document]
+    if "tables" in document and both:
+        raise JobError(
+            f"{path}: 'tables' is for two linked tables, {' and '.join(map(repr, both))} for one: keep one of the two. "
+            "With 'tables', each table has a schema and data of its own, below 'parent' and 'child'"
+        )
+
+
+def _refuse_for_linked(document: Mapping[str, Any], method: str, path: Path) -> None:
+    if method != LINKED:
+        raise JobError(
+            f"{path}: method.name is {method!r}, a method for one table; with 'tables' write 'name: {LINKED}' "
+            "(beside it, 'parents' says which method makes the parents), or leave 'method' out"
+        )
+    if document.get("internal") == "allow":
+        raise JobError(f"{path}: internal: exact figures are not there for linked tables; write 'internal: deny'")
+
+
+def _refuse_linked(method: str, path: Path) -> None:
+    if method == LINKED:
+        raise JobError(
+            f"{path}: method.name is {LINKED!r}, the method for two linked tables: name them by 'tables' in place of "
+            "'data' and 'schema', or name a method for one table"
+        )
+
+
+def _linked(tables: Mapping[str, Mapping[str, Any]], folder: Path, path: Path) -> tuple[LinkedSource, LinkedSchema]:
+    above, below = tables["parent"], tables["child"]
+    parent, child = (Schema.read(folder / table["schema"]) for table in (above, below))
+    try:
+        schema = LinkedSchema(parent, child)
+    except SchemaError as problem:
+        raise JobError(f"{path}: tables: {problem}") from None
+    return LinkedSource(_source(above["data"], folder), _source(below["data"], folder)), schema
+
+
 def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema:
     if "schema" in document:
         return Schema.read(folder / document["schema"])
@@ -91,7 +138,7 @@ def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema:
     )
 
 
-def _budget(budget: Mapping[str, Any], schema: Schema, path: Path) -> Budget:
+def _budget(budget: Mapping[str, Any], schema: Schema | LinkedSchema, path: Path) -> Budget:
     adjacency = budget.get("adjacency", Adjacency.ADD_OR_REMOVE)
     try:
         return Budget(float(budget["epsilon"]), float(budget["delta"]), adjacency, schema.unit)
@@ -116,4 +163,4 @@ def _source(data: Mapping[str, Any], folder: Path) -> Source:
     return SqlSource(url, data["query"], nulls)
 
 
-__all__ = ["Job"]
+__all__ = ["LINKED", "Job"]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from synthkit.data.linked import LinkedSchema
-from synthkit.data.tables import FrameSource, Source, check
-from synthkit.errors import JobError, LedgerError, UnreviewedSchema
+from synthkit.data.linked import LinkedSchema, LinkedSource
+from synthkit.data.tables import FrameSource, Source
+from synthkit.errors import JobError
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.ledger import Ledger
-from synthkit.privacy.links import read_linked
+from synthkit.privacy.links import LinkedPlan
 from synthkit.privacy.noise import NoiseSource
-from synthkit.privacy.session import Session
-from synthkit.synthesizers.base import Progress, silent
-from synthkit.synthesizers.linked import Linked, LinkedModel, LinkedPlan
+from synthkit.release.job import LINKED, Job
+from synthkit.release.run import fit_job
+from synthkit.synthesizers.base import Progress, built, silent
+from synthkit.synthesizers.linked import Linked, LinkedModel
 
 
 def price_linked(schema: LinkedSchema, budget: Budget, settings: Mapping[str, Any] | None = None) -> LinkedPlan:
@@ -32,8 +34,8 @@ def price_linked(schema: LinkedSchema, budget: Budget, settings: Mapping[str, An
     """
     if budget.unit != schema.unit:
         raise JobError(f"the budget's unit is {budget.unit}, the schemas' is {schema.unit}; they must be the same")
-    budget.check_against(schema.parent.rows)
-    return _recipe(settings).plan(schema, budget)
+    budget.check_against(schema.units)
+    return built(Linked, settings).plan(schema, budget)
 
 
 def fit_linked(
@@ -67,37 +69,10 @@ def fit_linked(
             two rows. Before any mechanism ran nothing is spent.
         Refused: the answer is no: unreviewed schema, budget exhausted.
     """
-    plan = price_linked(schema, budget, settings)
-    if not schema.reviewed and not allow_unreviewed:
-        raise UnreviewedSchema(
-            f"schemas {schema.parent.name} and {schema.child.name} are not both reviewed: what they declare may have "
-            "been read off the private data. Review them and write 'reviewed: true', or allow it explicitly"
-        )
     above, below = (data if isinstance(data, Source) else FrameSource(data) for data in (parents, children))
-    check(above, schema.parent)
-    check(below, schema.child)
-    noise, ledger = noise or NoiseSource(), ledger or Ledger()
-    session = Session(plan, noise=noise)
-    reservation = ledger.reserve(dataset, plan.event, budget, purpose="fit of linked")
-    try:
-        rows = read_linked(above, below, schema, dataset=dataset, noise=noise)
-        model = _recipe(settings).fit(rows, session, progress=progress)
-    except BaseException as problem:
-        if not session.trace:
-            try:
-                ledger.cancel(reservation, "stopped before any mechanism ran", trace=())
-            except LedgerError as trouble:
-                problem.add_note(f"No row was used, yet reservation {reservation} stays booked: {trouble}")
-        raise
-    ledger.commit(reservation, session.event)
+    job = Job(dataset, LinkedSource(above, below), schema, budget, LINKED, 0, Path(), settings or {}, holdout=0.0)
+    model: LinkedModel = fit_job(job, ledger, noise=noise, allow_unreviewed=allow_unreviewed, progress=progress)
     return model
-
-
-def _recipe(settings: Mapping[str, Any] | None) -> Linked:
-    try:
-        return Linked(**(settings or {}))
-    except TypeError as problem:
-        raise JobError(f"linked tables: a setting that is not there, or of the wrong type ({problem})") from None
 
 
 __all__ = ["fit_linked", "price_linked"]

@@ -39,27 +39,34 @@ def render(manifest: Mapping[str, Any], figures: Sequence[MarginalFigure]) -> st
             know (its own digest, the manifest's) are not looked at.
         figures: released noisy marginals beside the synthetic ones.
     """
-    guarantee = manifest["guarantee"]
+    guarantee, tables = manifest["guarantee"], tables_of(manifest)
     page: str = (
         environment()
         .get_template("report.html.j2")
         .render(
             m=manifest,
+            tables=tables,
             private=guarantee["private"],
-            unit=_unit(manifest["budget"]["unit"]),
+            unit=_unit(manifest["budget"]["unit"], list(tables)),
             epsilon=_epsilon(guarantee["epsilon"]),
             bound=_bound(guarantee) if guarantee["private"] else None,
             one_in=_one_in(guarantee["delta"]),
             parts=[_part(part) for part in manifest["parts"]],
-            reviewed=manifest["schema"].get("reviewed", False),
+            reviewed=all(table["schema"].get("reviewed", False) for table in tables.values()),
             evidence=_evidence(manifest["evidence"]),
-            figures=figures,
+            figures=_by_table(figures),
             files={name: entry for name, entry in sorted(manifest.get("files", {}).items()) if name != "report.html"},
             embedded_id=EMBEDDED,
             embedded=_script_safe(embedded(manifest)),
         )
     )
     return page
+
+
+def tables_of(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What a manifest says of each table (its schema, rows and columns), by the schema's name, parents first."""
+    tables = list(manifest["tables"].values()) if "tables" in manifest else [manifest]
+    return {table["schema"]["name"]: table for table in tables}
 
 
 def embedded(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def embedded(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "epsilon": manifest["guarantee"]["epsilon"],
         "facts_sha256": hashlib.sha256(canonical_json(facts).encode()).hexdigest(),
         "private": manifest["guarantee"]["private"],
-        "rows": manifest["rows"],
+        "rows": manifest["rows"] if "rows" in manifest else {n: t["rows"] for n, t in tables_of(manifest).items()},
     }
 
 
@@ -104,14 +111,16 @@ def _bound(guarantee: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    """One part's reads; neighbours that differ only in what was asked share a line."""
+    """One part's reads; those that differ only in what was asked share a line."""
     lines: list[dict[str, Any]] = []
     for charge in part["charges"]:
         same = {field: charge[field] for field in ("mechanism", "event", "norm_bound", "norm", "source")}
-        if not lines or lines[-1]["same"] != same:
-            lines.append({"same": same, "count": 0, "what": [], "noise": _noise(charge["event"])})
-        lines[-1]["count"] += charge["count"]
-        lines[-1]["what"].append(charge["what"] or "no details")
+        line = next((line for line in lines if line["same"] == same), None)
+        if line is None:
+            line = {"same": same, "count": 0, "what": [], "noise": _noise(charge["event"])}
+            lines.append(line)
+        line["count"] += charge["count"]
+        line["what"].append(charge["what"] or "no details")
     return {
         "name": part["name"],
         "weight": part["weight"],
@@ -147,7 +156,7 @@ def _noise(event: Mapping[str, Any]) -> str:
 
 
 def _evidence(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Figures by kind (the first word of their name), each with its sampling floor beside it.
+    """Figures by kind (their name but for its last word), each with its sampling floor beside it.
 
     The floor of ``a.b`` is the figure named ``a.b.floor`` or ``a.b_floor``: what the same figure
     would be between two samples of the real population, by chance alone.
@@ -163,7 +172,7 @@ def _evidence(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             shown.append(figure)
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for figure in shown:
-        groups.setdefault(figure["name"].partition(".")[0], []).append(figure)
+        groups.setdefault(figure["name"].rpartition(".")[0] or figure["name"], []).append(figure)
     return [_evidence_group(kind, members, floors) for kind, members in groups.items()]
 
 
@@ -193,9 +202,9 @@ def _evidence_group(
                 "chart": charts.interval(figure["value"], figure["interval"], at, scale, label=words),
             }
         )
-    title = kind.replace("_", " ").capitalize()
+    title = kind.replace("_", " ").replace(".", ": ")
     return {
-        "title": title,
+        "title": title[0].upper() + title[1:],
         "rows": rows,
         "scale": [_tick(end) for end in scale],
         "floors": any(row["floor"] for row in rows),
@@ -251,14 +260,24 @@ def _one_in(delta: float) -> str:
     return f"{math.floor(1 / delta + 1e-6):,}" if delta > 1e-15 else f"{1 / delta:.0e}"
 
 
-def _unit(unit: Mapping[str, Any]) -> dict[str, str]:
+def _unit(unit: Mapping[str, Any], tables: Sequence[str]) -> dict[str, str]:
     """The unit of privacy, in words that fit into sentences."""
     if unit["column"] is None:
         return {"one": "row", "data": "one row", "whole": "one single row of the table"}
-    rows = unit["max_rows"]
+    rows, name = unit["max_rows"], unit["column"]
     most = "the one row" if rows == 1 else f"all rows, at most {rows:,},"
-    name = unit["column"]
-    return {"one": name, "data": f"the rows of one {name}", "whole": f"{most} that belong to one {name}"}
+    whole = f"{most} that belong to one {name}"
+    if len(tables) == 2:
+        whole = f"one {name}: the row in {tables[0]} and all rows in {tables[1]}, at most {rows - 1:,}"
+    return {"one": name, "data": f"the rows of one {name}", "whole": whole}
+
+
+def _by_table(figures: Sequence[MarginalFigure]) -> dict[str, list[MarginalFigure]]:
+    """The figures of each table, in their order."""
+    groups: dict[str, list[MarginalFigure]] = {}
+    for figure in figures:
+        groups.setdefault(figure.table, []).append(figure)
+    return groups
 
 
 def _thousands(value: float) -> str:
@@ -309,4 +328,4 @@ def environment() -> Environment:
     return environment
 
 
-__all__ = ["EMBEDDED", "MarginalFigure", "embedded", "environment", "render"]
+__all__ = ["EMBEDDED", "MarginalFigure", "embedded", "environment", "render", "tables_of"]

@@ -19,12 +19,8 @@ from typing import Any
 import pandas as pd
 from dp_accounting import DpEvent
 
-from synthkit.assess import holdout as holdout_report
-from synthkit.assess import internal as internal_report
-from synthkit.data.encoding import Table
-from synthkit.data.private import Private
-from synthkit.data.schema import Categorical, Numeric, Schema
-from synthkit.data.tables import FrameSource, Source, check, read
+from synthkit.data.schema import Schema
+from synthkit.data.tables import FrameSource, Source
 from synthkit.errors import (
     BudgetExceeded,
     DataError,
@@ -38,17 +34,15 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ParallelDpEvent
-from synthkit.privacy.internal import internal_codes
 from synthkit.privacy.ledger import Ledger
-from synthkit.privacy.mechanisms.counts import exact_marginal
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
-from synthkit.privacy.rows import bound_contributions, split
 from synthkit.privacy.session import Session
-from synthkit.release import bundle, internal
-from synthkit.release.charts import MarginalFigure
+from synthkit.release import bundle
 from synthkit.release.job import Job
-from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, method, settings_of, silent
+from synthkit.release.kinds import Kind, kind_of
+from synthkit.synthesizers.base import Model, Progress, settings_of, silent
+from synthkit.synthesizers.linked import LinkedModel
 
 _DECLARED = "What the schema declares (columns, categories, bounds, about how many rows) is taken as public."
 _UNITS = "Rows of the same person that carry different identifiers, or none, count as different units."
@@ -65,7 +59,7 @@ class Price:
         training: plan of the fit.
         holdout: plan of the quality report, or None without a holdout.
         share: probability of the holdout.
-        cells: rows times columns of the synthetic table.
+        cells: rows times columns of the synthetic table, or of both.
     """
 
     training: Plan
@@ -125,17 +119,22 @@ class Made:
     """What :func:`produce` made, before it is written anywhere.
 
     Attributes:
-        recipe: the method with its settings.
+        kind: one table, or two.
         model, synthetic, evidence: released values.
         training, held: the locked rows of both parts; ``held`` is None without a holdout.
     """
 
-    recipe: Method
-    model: Model
-    synthetic: Synthetic
+    kind: Kind
+    model: Any
+    synthetic: Any
     evidence: tuple[Evidence, ...]
-    training: Private[Table]
-    held: Private[Table] | None
+    training: Any
+    held: Any
+
+    @property
+    def frames(self) -> list[pd.DataFrame]:
+        """The synthetic tables as they are released."""
+        return self.kind.frames(self.synthetic)
 
 
 def price(job: Job) -> Price:
@@ -144,14 +143,14 @@ def price(job: Job) -> Price:
     Raises:
         JobError, MethodError: the job contradicts itself, or the method cannot do it.
     """
-    recipe = method(job.method, job.settings)
+    kind = kind_of(job)
     job.budget.check_against(job.schema.units)
     if not 0 <= job.holdout < 1:
         raise JobError(f"holdout is {job.holdout:g}; it must be 0 or more and below 1")
     held = round(job.schema.rows * job.holdout)
-    training = recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
-    report = holdout_report.plan(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
-    return Price(training, report, job.holdout, job.rows * len(job.schema.columns))
+    training = kind.recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
+    report = kind.report(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
+    return Price(training, report, job.holdout, kind.cells(job.rows))
 
 
 def run(
@@ -178,7 +177,7 @@ def run(
     progress(0.0, "pricing")
     priced = price(job)
     _refuse_beforehand(job, priced, allow_unreviewed)
-    check(job.source, job.schema)
+    kind_of(job).check()
     noise = noise or NoiseSource()
     sessions = [Session(plan, noise=noise) for plan in (priced.training, priced.holdout) if plan]
     reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"release by {job.method}")
@@ -221,18 +220,40 @@ def fit(
         InputError, Refused: as :func:`run`.
     """
     source = data if isinstance(data, Source) else FrameSource(data)
-    if budget.unit != schema.unit:
-        raise JobError(f"the budget's unit is {budget.unit}, the schema's is {schema.unit}; they must be the same")
     job = Job(dataset, source, schema, budget, name, 0, Path(), settings or {}, holdout=0.0)
-    priced = price(job)
+    model: Model = fit_job(job, ledger, noise=noise, allow_unreviewed=allow_unreviewed, progress=progress)
+    return model
+
+
+def fit_job(
+    job: Job,
+    ledger: Ledger | None = None,
+    *,
+    noise: NoiseSource | None = None,
+    allow_unreviewed: bool = False,
+    progress: Progress = silent,
+) -> Any:
+    """The model that ``job`` asks for, fitted to all rows; of a job without a holdout.
+
+    Args:
+        job: from which data, at which price; its rows and its output are not looked at.
+        ledger, noise, allow_unreviewed, progress: as for :func:`fit`.
+
+    Raises:
+        InputError, Refused: as :func:`run`.
+    """
+    if job.budget.unit != job.schema.unit:
+        raise JobError(
+            f"the budget's unit is {job.budget.unit}, the schema's is {job.schema.unit}; they must be the same"
+        )
+    priced, kind = price(job), kind_of(job)
     _refuse_price(job, priced, allow_unreviewed)
-    check(source, schema)
+    kind.check()
     noise, ledger = noise or NoiseSource(), ledger or Ledger()
     session = Session(priced.training, noise=noise)
-    reservation = ledger.reserve(dataset, priced.event, budget, purpose=f"fit of {name}")
+    reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"fit of {job.method}")
     try:
-        rows = bound_contributions(read(source, schema, dataset=dataset), noise)
-        model = method(name, settings).fit(rows, session, progress=progress)
+        model = kind.recipe.fit(kind.read(job.dataset, noise), session, progress=progress)
     except BaseException as problem:
         if not session.trace:
             _give_back(ledger, reservation, problem)
@@ -260,9 +281,10 @@ def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
 
 
 def _refuse_price(job: Job, priced: Price, allow_unreviewed: bool) -> None:
-    if not job.schema.reviewed and not allow_unreviewed:
+    unreviewed = [schema.name for schema in kind_of(job).schemas if not schema.reviewed]
+    if unreviewed and not allow_unreviewed:
         raise UnreviewedSchema(
-            f"schema {job.schema.name} is not reviewed: what it declares may have been read off the private data. "
+            f"schema {unreviewed[0]} is not reviewed: what it declares may have been read off the private data. "
             "Review it and write 'reviewed: true', or allow it explicitly; the release will then say so"
         )
     if not accounting.is_private(priced.event):
@@ -286,13 +308,9 @@ def _run_reserved(
     allow_unreviewed: bool,
     progress: Progress,
 ) -> Release:
-    progress(0.01, "reading")
-    rows = read(job.source, job.schema, dataset=job.dataset)
     kept: list[Path] = []
     try:
-        made = produce(
-            job, priced, rows, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output))
-        )
+        made = produce(job, priced, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output)))
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
         beside = _internal(job, made, progress) if job.internal else None
@@ -300,8 +318,8 @@ def _run_reserved(
         manifest = bundle.write(
             job.output,
             facts,
-            made.synthetic.frame,
-            figures=_figures(made.model, made.synthetic),
+            *made.frames,
+            figures=made.kind.figures(made.model, made.synthetic),
             model=kept[0] if job.model else None,
         )
     except (Exception, KeyboardInterrupt) as problem:
@@ -317,34 +335,33 @@ def _run_reserved(
 def produce(
     job: Job,
     priced: Price,
-    rows: Private[Table],
     sessions: Sequence[Session],
     noise: NoiseSource,
     progress: Progress = silent,
     *,
-    keep: Callable[[Model], None] = lambda model: None,
+    keep: Callable[[Any], None] = lambda model: None,
 ) -> Made:
-    """Bound, split, fit, sample, assess: everything that touches the rows. Writes nothing itself.
+    """Read, bound, split, fit, sample, assess: everything that touches the rows. Writes nothing itself.
 
     Args:
         job: what to make.
         priced: its price.
-        rows: all rows, as read.
         sessions: one for the training, and one for the holdout where there is one.
         noise: of coins and lots.
         progress: told what is being done.
         keep: called with the model as soon as it is paid for.
     """
-    everything = bound_contributions(rows, noise)
-    training, held = split(everything, job.holdout, noise) if priced.holdout else (everything, None)
-    recipe = method(job.method, job.settings)
-    model = recipe.fit(training, sessions[0], progress=_within(progress, 0.02, 0.75))
+    kind = kind_of(job)
+    progress(0.01, "reading")
+    everything = kind.read(job.dataset, noise)
+    training, held = kind.split(everything, job.holdout, noise) if priced.holdout else (everything, None)
+    model = kind.recipe.fit(training, sessions[0], progress=_within(progress, 0.02, 0.75))
     keep(model)
     synthetic = model.sample(job.rows, seed=noise.public_seed())
     evidence: tuple[Evidence, ...] = ()
     if held is not None:
-        evidence = holdout_report.assess(held, sessions[1], synthetic, progress=_within(progress, 0.75, 0.95))
-    return Made(recipe, model, synthetic, evidence, training, held)
+        evidence = kind.assess(held, sessions[1], synthetic, _within(progress, 0.75, 0.95))
+    return Made(kind, model, synthetic, evidence, training, held)
 
 
 def _ran(priced: Price, sessions: Sequence[Session]) -> DpEvent:
@@ -373,8 +390,9 @@ def facts_of(
         budget=job.budget,
         parts=tuple(parts),
         method=job.method,
-        settings=settings_of(made.recipe),
+        settings=settings_of(made.kind.recipe),
         rows=job.rows,
+        child_rows=len(made.frames[1]) if len(made.frames) > 1 else None,
         evidence=made.evidence,
         randomness=noise.description,
         seeded=noise.seeded,
@@ -386,51 +404,12 @@ def facts_of(
 def _internal(job: Job, made: Made, progress: Progress) -> Path:
     """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
     progress(0.95, "exact figures (internal)")
-    real = internal_codes(made.training, allowed=job.internal)
-    control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
     folder = _beside(job.output, "internal")
-    internal_report.write(
-        folder, internal_report.assess(real, control, made.synthetic, job.schema), real, made.synthetic, job.schema
-    )
-    internal.keep_parts(folder, real, control, job.schema)
+    made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
     return folder
 
 
-def _figures(model: Model, synthetic: Synthetic) -> list[MarginalFigure]:
-    """Released one-way marginals beside the synthetic table's, at the same total."""
-    figures = []
-    for marginal in model.marginals:
-        if len(marginal.columns) != 1 or not len(synthetic.codes):
-            continue
-        name = marginal.columns[0]
-        counts = exact_marginal(synthetic.codes, model.schema, (name,))
-        counts = counts * (max(1.0, float(marginal.counts.sum())) / counts.sum())
-        figures.append(
-            MarginalFigure(
-                name,
-                tuple(labels(name, model.schema)),
-                tuple(float(c) for c in marginal.counts),
-                marginal.sigma,
-                tuple(float(c) for c in counts),
-                ordered=isinstance(model.schema.modelled[name], Numeric),
-            )
-        )
-    return figures
-
-
-def labels(name: str, schema: Schema) -> list[str]:
-    """What the codes of a column stand for, in order."""
-    column = schema.modelled[name]
-    if isinstance(column, Numeric):
-        shown = column.bin_labels()
-    elif isinstance(column, Categorical):
-        shown = column.labels
-    else:
-        shown = ["false", "true"]
-    return shown + (["(no value)"] if column.nullable else [])
-
-
-def _keep(model: Model, output: Path) -> Path:
+def _keep(model: Model | LinkedModel, output: Path) -> Path:
     """The fitted model on disk before anything else can fail: its budget is spent."""
     name = f"model-{secrets.token_hex(4)}"
     beside, elsewhere = _beside(output, name), Path(tempfile.gettempdir()) / f"synthkit.{name}"
@@ -478,4 +457,4 @@ def _within(progress: Progress, low: float, high: float) -> Progress:
     return lambda share, what: progress(low + (high - low) * share, what)
 
 
-__all__ = ["Made", "Price", "Release", "facts_of", "fit", "labels", "price", "produce", "run"]
+__all__ = ["Made", "Price", "Release", "facts_of", "fit", "fit_job", "price", "produce", "run"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,14 @@ class Method(Protocol):
         """Run what ``session.plan`` priced, and nothing else."""
 
 
+class Named(Protocol):
+    """Settings in a dataclass with a name: a method for one table, or for two linked ones."""
+
+    name: ClassVar[str]
+
+
+M = TypeVar("M", bound=Named)
+
 METHODS: Mapping[str, tuple[str, str]] = {
     "tabular_gan": (
         "synthkit.synthesizers.tabular_gan:TabularGan",
@@ -134,18 +142,25 @@ def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     Raises:
         JobError: no such method, or a setting that it does not have.
     """
-    kind = method_class(name)
-    settings = dict(settings or {})
+    return built(method_class(name), settings)
+
+
+def built(kind: type[M], settings: Mapping[str, Any] | None) -> M:
+    """A method of ``kind`` with its settings.
+
+    Raises:
+        JobError: a setting that it does not have, or of a wrong type.
+    """
+    name, settings = kind.name, dict(settings or {})
     known = {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
     if unknown := sorted(set(settings) - known):
         raise JobError(
             f"method {name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
         )
     try:
-        made: Method = kind(**settings)
+        return kind(**settings)
     except TypeError as problem:
         raise JobError(f"method {name}: a setting has the wrong type ({problem})") from None
-    return made
 
 
 def method_class(name: str) -> type[Method]:
@@ -157,7 +172,7 @@ def method_class(name: str) -> type[Method]:
     return kind
 
 
-def settings_of(fitted: Method) -> dict[str, Any]:
+def settings_of(fitted: Named) -> dict[str, Any]:
     """A method's settings as plain values."""
     return {field.name: getattr(fitted, field.name) for field in fields(fitted)}  # type: ignore[arg-type]
 
@@ -328,6 +343,7 @@ __all__ = [
     "Model",
     "Progress",
     "Synthetic",
+    "built",
     "check_settings",
     "codes_of",
     "finish",

@@ -28,10 +28,9 @@ from synthkit.data.linked import LinkedSchema
 from synthkit.data.schema import Schema
 from synthkit.errors import InputError, JobError, MethodError
 from synthkit.privacy.accounting import calibrate, is_private
-from synthkit.privacy.budget import Budget, Remainder, Unit
-from synthkit.privacy.events import compose
+from synthkit.privacy.budget import Budget, Remainder
 from synthkit.privacy.links import Linked as LinkedRows
-from synthkit.privacy.plan import Plan
+from synthkit.privacy.links import LinkedPlan, table_budgets
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import base
 from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, check_settings, method, silent
@@ -44,18 +43,6 @@ if TYPE_CHECKING:
 
 _MOST_PARENTS = 20_000  # drawn for what the children's model is told of their columns
 _MOST_KNOWN = 200_000  # and so many children of them
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkedPlan(Plan):
-    """The price of both tables, and of each.
-
-    Attributes:
-        parents, children: their parts of ``event``; each one's budget has its own table's unit.
-    """
-
-    parents: Plan
-    children: Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +64,9 @@ class Linked:
 
     def __post_init__(self) -> None:
         check_settings(self, share=(0.01, 0.99))
+        for name in ("parent_settings", "child_settings"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise MethodError(f"Linked: {name} is {getattr(self, name)!r}; it must be settings by their names")
         self._recipe()
         self._conditional(())
 
@@ -91,22 +81,13 @@ class Linked:
         # Gaussian noise that costs the children's share stands for them until they are priced themselves.
         alone = calibrate(GaussianDpEvent, budget)
         others = GaussianDpEvent(alone / math.sqrt(1 - self.share))
-        parents = self._recipe().plan(schema.counted, Remainder.of(_under(budget, schema.counted.unit), others))
+        above, below = table_budgets(schema, budget)
+        parents = self._recipe().plan(schema.counted, Remainder.of(above, others))
         if not is_private(parents.event):
             raise MethodError(f"method {self.parents} has no privacy guarantee; the parents need one that has")
-        rest = Remainder.of(_under(budget, schema.widened.unit), parents.event)
+        rest = Remainder.of(below, parents.event)
         children = self._conditional(tuple(schema.brought.values())).plan(schema.widened, rest)
-        noise = {f"parents.{name}": scale for name, scale in parents.noise.items()}
-        noise |= {f"children.{name}": scale for name, scale in children.noise.items()}
-        return LinkedPlan(
-            budget,
-            compose([parents.event, children.event]),
-            noise,
-            (parents.seconds or 0.0) + (children.seconds or 0.0),
-            max(parents.megabytes or 0.0, children.megabytes or 0.0),
-            parents=parents,
-            children=children,
-        )
+        return LinkedPlan.of(budget, parents, children)
 
     def fit(self, data: LinkedRows, session: Session, *, progress: Progress = silent) -> LinkedModel:
         """PARENTS, then CHILDREN.
@@ -120,13 +101,15 @@ class Linked:
         if not isinstance(plan, LinkedPlan):
             raise MethodError("the session's plan is not one of linked tables; open it for Linked.plan's")
         parents = self._recipe().fit(
-            data.parents, session.part(plan.parents), progress=lambda done, what: progress(done / 2, f"parents: {what}")
+            data.parents,
+            session.part(plan.parents, schema.parent.name),
+            progress=lambda done, what: progress(done / 2, f"parents: {what}"),
         )
         rng = np.random.default_rng(session.noise.public_seed())
         told = replace(self._conditional(tuple(schema.brought.values())), known=_known(parents, schema, rng))
         children = told.fit(
             data.children,
-            session.part(plan.children),
+            session.part(plan.children, schema.child.name),
             progress=lambda done, what: progress(0.5 + done / 2, f"children: {what}"),
         )
         return LinkedModel(schema, parents, children)
@@ -148,10 +131,16 @@ class LinkedSynthetic:
     Attributes:
         parents: values as users know them; the key counts from 1.
         children: the same, in the order of their parents; each one's key is a parent's.
+        parent_codes: the parents as codes (n, d) of ``schema.counted``'s modelled columns.
+        child_codes: the children as codes (m, e) of ``schema.widened``'s.
+        owner: (m,) place of each child's parent.
     """
 
     parents: pd.DataFrame
     children: pd.DataFrame
+    parent_codes: NDArray[np.int32]
+    child_codes: NDArray[np.int32]
+    owner: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -185,6 +174,9 @@ class LinkedModel:
         return LinkedSynthetic(
             _keyed(drawn.frame, np.arange(1, n + 1), self.schema.parent, self.schema.key),
             _keyed(rows.frame, owner + 1, self.schema.child, self.schema.key),
+            drawn.codes,
+            rows.codes,
+            owner,
         )
 
     def save(self, folder: Path) -> None:
@@ -219,10 +211,6 @@ def load_linked(folder: str | Path) -> LinkedModel:
     return model
 
 
-def _under(budget: Budget, unit: Unit) -> Budget:
-    return Budget(budget.epsilon, budget.delta, budget.adjacency, unit)
-
-
 def _numbers(drawn: Synthetic, schema: LinkedSchema) -> NDArray[np.int64]:
     numbers: NDArray[np.int64] = drawn.frame[schema.count].to_numpy(dtype=np.int64)
     return numbers
@@ -252,4 +240,4 @@ def _keyed(frame: pd.DataFrame, keys: NDArray[np.int64], schema: Schema, key: st
     return pd.DataFrame(columns)
 
 
-__all__ = ["Linked", "LinkedModel", "LinkedPlan", "LinkedSynthetic", "load", "load_linked"]
+__all__ = ["Linked", "LinkedModel", "LinkedSynthetic", "load", "load_linked"]

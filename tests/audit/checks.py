@@ -720,14 +720,14 @@ def nothing_planted_is_found(folder: Path) -> None:
 
 def crashes_refund_nothing(folder: Path) -> None:
     """A fit that dies after its first release stays booked in full."""
-    import synthkit.release.run as run_module
+    from synthkit.release import kinds
 
     ledger = sk.Ledger(folder / "ledger.sqlite")
 
     class Dies(Exception):
         pass
 
-    original = run_module.method
+    original = kinds.method
 
     def dying(name: str, settings: Any = None) -> Any:
         recipe = original(name, settings)
@@ -743,14 +743,14 @@ def crashes_refund_nothing(folder: Path) -> None:
 
         return Recipe()
 
-    run_module.method = dying  # type: ignore[assignment]
+    kinds.method = dying  # type: ignore[assignment]
     try:
         sk.fit(frame(200), schema(rows=200), Budget(1.0, 1e-4), dataset="people", name="independent", ledger=ledger)
         raise AssertionError("the crash was swallowed")
     except Dies:
         pass
     finally:
-        run_module.method = original
+        kinds.method = original
     assert ledger.spent("people").epsilon > 0.98
 
 

@@ -107,22 +107,23 @@ def parts() -> tuple[Plan, Plan, Plan]:
 def test_a_part_has_its_tables_sensitivity_and_the_wholes_books() -> None:
     whole, above, below = parts()
     session, joined = Session(whole), private(*frames(50), PUBLIC)
-    noisy_marginals(joined.parents, session.part(above), [("sex",)], 20.0)
-    noisy_marginals(joined.children, session.part(below), [("ward",)], 20.0)
+    noisy_marginals(joined.parents, session.part(above, "patients"), [("sex",)], 20.0)
+    noisy_marginals(joined.children, session.part(below, "visits"), [("ward",)], 20.0)
     assert [charge.norm_bound for charge in session.trace] == [1, 3]
-    assert session.spent == whole.epsilon == pytest.approx(session.part(above).spent)
+    assert [charge.what for charge in session.trace] == ["patients: sex", "visits: ward"]
+    assert session.spent == whole.epsilon == pytest.approx(session.part(above, "patients").spent)
     for plan, box in ((above, joined.parents), (below, joined.children)):
         with pytest.raises(BudgetExceeded):
-            noisy_marginals(box, session.part(plan), [(next(iter(box.schema.modelled)),)], 20.0)
+            noisy_marginals(box, session.part(plan, box.schema.name), [(next(iter(box.schema.modelled)),)], 20.0)
 
 
 def test_a_table_is_read_under_its_own_unit_alone() -> None:
     whole, above, below = parts()
     session, joined = Session(whole), private(*frames(50), PUBLIC)
-    for seen in (session, session.part(above)):
+    for seen in (session, session.part(above, "patients")):
         with pytest.raises(MethodError, match="unit"):
             noisy_marginals(joined.children, seen, [("ward",)], 20.0)
-    for seen in (session, session.part(below)):
+    for seen in (session, session.part(below, "visits")):
         with pytest.raises(MethodError, match="unit"):
             noisy_marginals(joined.parents, seen, [("sex",)], 20.0)
     assert not session.trace
@@ -134,4 +135,4 @@ def test_a_table_is_read_under_its_own_unit_alone() -> None:
 def test_a_part_protects_the_same_unit_in_the_same_way(other: Budget) -> None:
     whole, above, _ = parts()
     with pytest.raises(MethodError, match="a part protects"):
-        Session(whole).part(Plan(other, above.event))
+        Session(whole).part(Plan(other, above.event), "patients")

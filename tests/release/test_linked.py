@@ -43,6 +43,10 @@ def test_files_are_read_and_the_model_is_no_model_of_one_table(ledger: Ledger, t
     model.save(tmp_path / "model")
     done = CliRunner().invoke(main, ["sample", str(tmp_path / "model"), "--rows", "5", "-o", str(tmp_path / "x.csv")])
     assert done.exit_code == 2 and "linked tables" in done.output and not (tmp_path / "x.csv").exists()
+    done = CliRunner().invoke(main, ["sample", str(tmp_path / "model"), "--rows", "5", "-o", str(tmp_path / "x")])
+    assert done.exit_code == 0 and {path.name for path in (tmp_path / "x").iterdir()} == {
+        f"{name}.{ending}" for name in ("patients", "visits") for ending in ("csv", "parquet")
+    }
 
 
 def test_what_is_refused_costs_nothing(ledger: Ledger) -> None:
@@ -54,7 +58,7 @@ def test_what_is_refused_costs_nothing(ledger: Ledger) -> None:
         with pytest.raises(kind, match=words):
             fit_linked(**{**given, **changes}, dataset="hospital", ledger=ledger)
 
-    fit(UnreviewedSchema, "not both reviewed", schema=unreviewed)
+    fit(UnreviewedSchema, "schema visits is not reviewed", schema=unreviewed)
     fit(JobError, "budget's unit is row", budget=Budget(1.0, 1e-5))
     fit(JobError, "above 1/rows", budget=replace(BUDGET, delta=0.1))
     fit(JobError, "setting", settings={"epsilon": 3})
