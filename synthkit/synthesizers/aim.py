@@ -65,8 +65,8 @@ class Aim:
     marginals: int = 0
     rounds: int = 16
     label_aware: bool = True
-    selection: float = 0.06
-    model_megabytes: float = 8.0
+    selection: float = 0.1
+    model_megabytes: float = 16.0
     iterations: int = 150
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Aim:
         among = [*choosing.candidates(schema, target), *start]
         progress(0.0, "measuring every column")
         tables = tabulate(data, named(among, schema))
-        released = noisy_marginals(tables, session, named(start, schema), noise["marginals"])
+        released = noisy_marginals(tables, session, named(start, schema), noise["start"])
         cliques = [*start, *(columns for columns, _ in zeros)]
         model = fitted(None, released, schema, zeros, self.iterations)
         rng = np.random.default_rng(session.noise.public_seed())

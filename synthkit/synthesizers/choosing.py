@@ -35,6 +35,7 @@ _MOST_READ = 800_000_000  # rows times candidates that are counted a round, at m
 _LEAST_SAMPLED = 20_000  # ... but off so many rows at least, where there are as many real ones
 _MOST_CANDIDATES = 6_000  # pairs, and then pairs with the target; beyond, they are thinned out evenly, by position ...
 _MOST_CELLS = 10_000_000  # ... and beyond so many cells together: their tables are kept in memory
+_START = 1.5  # noise of what is chosen, by that of what is measured at the start: much follows from the latter
 _LEFT = 0.3  # of the noise of a measured marginal, what is left in a fitted one, about
 _ROWS_A_CHOICE = 180  # one more marginal for so many rows, counted in standard deviations of the least noise
 _MOST_MARGINALS = 64
@@ -50,7 +51,7 @@ def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0)
 
 
 def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[DpEvent, dict[str, float]]:
-    """What ``start`` marginals and ``chosen`` more cost, all with the same noise, and the noise that costs the budget.
+    """What ``start`` marginals and ``chosen`` more cost, and the noise that costs the budget.
 
     Args:
         budget: what may be spent.
@@ -59,22 +60,24 @@ def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[D
         selection: share of the budget (as zCDP counts it) for all choices.
 
     Returns:
-        the event, and noise: ``marginals`` and, where any are chosen, ``selection`` (epsilon) and ``chosen``.
+        the event, and noise: ``start`` and, where any are chosen, ``marginals``, ``selection`` (epsilon) and ``chosen``.
     """
-    share, measured, radius = selection if chosen else 0.0, start + chosen, budget.unit.max_rows
+    share, radius = selection if chosen else 0.0, budget.unit.max_rows
     # A marginal of noise s costs 1 / (2 s^2) of zCDP at radius 1, a choice of epsilon e costs e^2 / 8.
+    measured = start * _START**2 + chosen
     per_scale = 2 * math.sqrt(share / (1 - share) * measured / chosen) if chosen else 0.0
 
     def event(sigma: float) -> DpEvent:
-        parts = [repeat(counts_event(sigma, budget), measured)]
+        parts = [repeat(counts_event(sigma / _START, budget), start)]
         if chosen:
+            parts.append(repeat(counts_event(sigma, budget), chosen))
             parts.append(repeat(ExponentialMechanismDpEvent(per_scale * radius / sigma), chosen))
         return compose(parts)
 
     sigma = calibrate(event, budget)
-    noise = {"marginals": sigma}
+    noise = {"start": sigma / _START}
     if chosen:
-        noise |= {"selection": per_scale * radius / sigma, "chosen": float(chosen)}
+        noise |= {"marginals": sigma, "selection": per_scale * radius / sigma, "chosen": float(chosen)}
     return event(sigma), noise
 
 

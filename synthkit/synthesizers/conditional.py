@@ -109,7 +109,7 @@ class Conditional:
         among = [*self._candidates(schema), *start]
         progress(0.0, "measuring every column")
         tables = tabulate(data, named(among, schema))
-        released = noisy_marginals(tables, session, named(start, schema), noise["marginals"])
+        released = noisy_marginals(tables, session, named(start, schema), noise["start"])
         cliques = [*start, *(columns for columns, _ in zeros)]
         model = self._fitted(released, schema, zeros)
         rng = np.random.default_rng(session.noise.public_seed())
