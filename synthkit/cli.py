@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthkit import __version__
+from synthkit.cli_policy import policy
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def main() -> None:
                   synthkit plan release.yaml
                   synthkit release release.yaml
     """
+
+
+main.add_command(policy)
 
 
 @main.command()

@@ -2,8 +2,9 @@
 
 YAML is read as YAML 1.2 would: only ``true`` and ``false`` are booleans, so a category named
 ``no`` or ``on`` stays a string. Keys are text, as in JSON: a column may be called ``2020``.
-Duplicate keys are refused: the parser would silently keep the last one. Writing is atomic: a
-reader sees the old file or the new one, never a half.
+Duplicate keys are refused: the parser would silently keep the last one. So are aliases (``*name``):
+a few lines of them can stand for billions of values. Writing is atomic: a reader sees the old file or
+the new one, never a half.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ from synthkit.errors import InputError
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader without YAML 1.1's surprises."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A node that is written out; an alias is none."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias (*name) is not read; write the value out", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 _StrictLoader.yaml_implicit_resolvers = {
@@ -98,6 +107,28 @@ def parse_yaml(text: str, *, source: str, error: type[InputError] = InputError) 
     if not isinstance(document, dict):
         raise error(f"{source}: expected a mapping of settings (key: value), got {_kind(document)}")
     return document
+
+
+def yaml_lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line on which each value starts, by the keys and positions that lead to it.
+
+    Args:
+        text: a document that :func:`parse_yaml` reads.
+    """
+    lines: dict[tuple[str | int, ...], int] = {}
+
+    def walk(node: yaml.Node, path: tuple[str | int, ...]) -> None:
+        lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, (*path, str(key.value)))
+        elif isinstance(node, yaml.SequenceNode):
+            for position, value in enumerate(node.value):
+                walk(value, (*path, position))
+
+    if (root := yaml.compose(text, Loader=_StrictLoader)) is not None:
+        walk(root, ())
+    return lines
 
 
 def read_yaml(path: Path, *, error: type[InputError] = InputError) -> dict[str, Any]:
@@ -257,4 +288,5 @@ __all__ = [
     "replacing",
     "validate",
     "write_atomically",
+    "yaml_lines",
 ]

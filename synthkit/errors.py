@@ -5,11 +5,13 @@
     │   ├── SchemaError
     │   ├── JobError
     │   ├── MethodError
+    │   ├── PolicyError
     │   └── DataError
     ├── Refused               the request is understood and denied               (exit 1)
     │   ├── BudgetExceeded
     │   ├── UnreviewedSchema
     │   ├── NotReleasable
+    │   ├── PolicyDenied
     │   └── VerificationFailed
     ├── PrivateAccess         private values were reached for outside a mechanism
     └── LedgerError           the ledger cannot be read or written
@@ -46,6 +48,10 @@ class MethodError(InputError):
     """A network or a setting that a method cannot keep private, or cannot run."""
 
 
+class PolicyError(InputError):
+    """A policy, a table of cases or a request contradicts itself, or names what is not declared."""
+
+
 class DataError(InputError):
     """The data do not fit the schema. Names file, column and row count, never a value."""
 
@@ -64,6 +70,10 @@ class UnreviewedSchema(Refused):
 
 class NotReleasable(Refused):
     """The method has no privacy guarantee (its epsilon is infinite)."""
+
+
+class PolicyDenied(Refused):
+    """The policy does not allow it, or a release lacks evidence that the policy requires."""
 
 
 class VerificationFailed(Refused):
@@ -86,6 +96,8 @@ __all__ = [
     "LedgerError",
     "MethodError",
     "NotReleasable",
+    "PolicyDenied",
+    "PolicyError",
     "PrivateAccess",
     "Refused",
     "SchemaError",

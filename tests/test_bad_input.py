@@ -422,7 +422,7 @@ BAD_SCHEMAS: dict[str, tuple[str | bytes, str]] = {
     "unknown for numbers": (changed("age", unknown="other"), "columns.age.unknown: 'other' is not one of"),
     "boolean as category": (changed("sex", categories=[True, "f"]), "true is not of type 'string', 'integer'"),
     "category twice": (changed("sex", categories=["f", "f"]), "categories are listed twice: f"),
-    "blank category": (changed("sex", categories=["f", " "]), "a category is empty or blank"),
+    "blank category": (changed("sex", categories=["f", " "]), "one of the categories is empty or blank"),
     "half a character": (
         json.dumps({**schema().to_dict(), "name": "\ud800"}),
         "the schema's name, or a column's: a text holds half a character",

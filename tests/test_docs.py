@@ -23,7 +23,13 @@ from synthkit.data.image_schema import ImageSchema
 from synthkit.data.schema import KINDS, Schema
 from synthkit.data.tables import FileSource, check, read
 from synthkit.documents import json_schema, parse_yaml, validate
-from synthkit.errors import JobError
+from synthkit.errors import JobError, PolicyError
+from synthkit.policy.cases import check_cases, read_cases
+from synthkit.policy.decide import decide
+from synthkit.policy.document import Policy
+from synthkit.policy.facts import ACTIONS
+from synthkit.policy.lint import warnings
+from synthkit.policy.request import Request
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.release.job import LINKED, Job
 from synthkit.release.run import price
@@ -144,7 +150,11 @@ def test_make_targets_in_the_documentation_exist() -> None:
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_every_yaml_block_is_valid(text: str) -> None:
     document = parse_yaml(text, source="documentation")
-    if "budget" in document:
+    if "rules" in document:
+        assert warnings(Policy.parse(text, source="documentation")) == ()
+    elif "cases" in document:
+        validate(document, "policy/cases.v1.json", source="documentation", error=PolicyError)
+    elif "budget" in document:
         check_release(document)
     elif "version" in document:
         kind = ImageSchema if "classes" in document else Schema
@@ -172,6 +182,7 @@ def check_release(document: dict[str, Any]) -> None:
         ("schema.md", "data/schema.v1.json", ["properties"]),
         ("images.md", "data/image_schema.v1.json", ["properties"]),
         ("release-file.md", "release/job.v1.json", ["properties"]),
+        ("policy.md", "policy/policy.v1.json", ["properties"]),
         *[("schema.md", "data/schema.v1.json", ["$defs", kind, "properties"]) for kind in KINDS],
     ],
 )
@@ -184,6 +195,29 @@ def test_every_key_is_documented(page: str, schema: str, keys: list[str]) -> Non
         text = next(part for part in re.split(r"^### ", text, flags=re.MULTILINE) if part.startswith(f"{keys[1]}\n"))
     for name in place:
         assert f"`{name}" in text or f"  {name}:" in text or f", `{name}`" in text, name
+
+
+def test_every_word_of_a_rule_is_documented() -> None:
+    text = (ROOT / "docs/policy.md").read_text("utf-8")
+    rule = json_schema("policy/policy.v1.json")["$defs"]["rule"]["properties"]
+    cases = json_schema("policy/cases.v1.json")["$defs"]["request"]["properties"]
+    for name in [*rule, *rule["when"]["properties"], *rule["require"]["properties"], *cases, *ACTIONS]:
+        assert f"`{name}`" in text, name
+    states = ("pass", "fail", "not evaluated", "attested")
+    assert all(f"| `{state}` |" in text for state in states)
+
+
+def test_the_page_on_policies_is_true(tmp_path: Path) -> None:
+    text = (ROOT / "docs/policy.md").read_text("utf-8")
+    example, cases = [body for language, body in FENCE.findall(text) if language == "yaml"]
+    shown = next(body for language, body in FENCE.findall(text) if body.startswith("Denied"))
+    (tmp_path / "cases.yaml").write_text(cases, encoding="utf-8")
+    policy = Policy.parse(example, source="clinic.yaml")
+    outcomes = check_cases(policy, read_cases(tmp_path / "cases.yaml"))
+    assert [str(outcome) for outcome in outcomes if not outcome.passed] == []
+    asked = Request(role="steward", action="release", dataset="clinic-visits-2025", purpose="research", epsilon=2.0,
+                    delta=1e-6, unit="person", unit_column="id", rows=5000, spent=0.0, schema="reviewed")  # fmt: skip
+    assert str(decide(policy, asked)) == shown.rstrip()
 
 
 def test_every_kind_of_constraint_is_documented() -> None:

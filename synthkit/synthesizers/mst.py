@@ -7,7 +7,7 @@ column depends on one other. It is quick, needs few rows, and is what a cleverer
     SELECT    a spanning tree of pairs (Kruskal), each edge by the exponential mechanism: the score
               of a pair is how far its table is from independence, in L1
     MEASURE   the pairs of the tree
-    GENERATE  fit the graphical model, draw
+    GENERATE  fit the graphical model to the pairs that stand out of the noise, draw
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_STANDS_OUT = 3.0  # standard deviations
 _CELLS = 1_000_000  # structural zeros may make the tree so large
 
 
@@ -98,7 +99,8 @@ class Mst:
             progress(0.6, "measuring its pairs")
             released += noisy_marginals(data, session, named(edges, schema), noise["pairs"])
         progress(0.8, "fitting")
-        model = fitted(None, released, schema, structural_zeros(schema, _CELLS), self.iterations)
+        clear = _clear(released, schema)
+        model = fitted(None, clear, schema, structural_zeros(schema, _CELLS), self.iterations)
         progress(1.0, "fitted")
         return TreeModel(schema, self.name, model, tuple(released))
 
@@ -145,6 +147,25 @@ class Mst:
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
     """Read a saved model; its digests have been checked."""
     return load_tree_model(folder, parameters, schema, Mst.name)
+
+
+def _clear(released: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMarginal]:
+    """The columns, and the pairs that noise alone would hardly have brought so far from independence.
+
+    A pair of independent columns misses their product by about one variance of the noise a cell; the mean of c
+    such squares spreads by sqrt(2 / c).
+    """
+    columns = [marginal for marginal in released if len(marginal.columns) == 1]
+    rows = estimated_rows(columns)
+    shares = {marginal.columns[0]: simplex(marginal.counts / rows) for marginal in columns}
+    clear = list(columns)
+    for marginal in released:
+        if len(marginal.columns) == 2:
+            gap = marginal.counts - rows * np.outer(*(shares[name] for name in marginal.columns))
+            misfit = float(np.mean((gap / marginal.sigma) ** 2))
+            if misfit > 1 + _STANDS_OUT * math.sqrt(2 / gap.size):
+                clear.append(marginal)
+    return clear
 
 
 def _product(shares: Mapping[int, NDArray[np.float64]], pair: Clique) -> NDArray[np.float64]:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from synthkit.documents import canonical_json, json_schema, parse_yaml, read_text, read_yaml, validate, write_atomically
+from synthkit.documents import (
+    canonical_json,
+    json_schema,
+    parse_yaml,
+    read_text,
+    read_yaml,
+    validate,
+    write_atomically,
+    yaml_lines,
+)
 from synthkit.errors import InputError, JobError, SchemaError
 
 
@@ -133,3 +142,16 @@ def test_write_atomically_replaces_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_atomically(tmp_path / "folder", "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "folder"]
+
+
+def test_aliases_are_refused() -> None:
+    """A few lines of them can stand for billions of values."""
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    with pytest.raises(InputError, match="line 2: an alias"):
+        parse_yaml(bomb, source="t")
+
+
+def test_lines_are_known() -> None:
+    lines = yaml_lines("a: 1\nb:\n  - x\n  - {c: 2}\n")
+    assert (lines[("a",)], lines["b", 0], lines["b", 1], lines["b", 1, "c"]) == (1, 3, 4, 4)
+    assert yaml_lines("") == {}

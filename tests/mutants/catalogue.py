@@ -20,11 +20,13 @@ class Mutant:
         name: short, in words.
         files: by file, what is replaced by what.
         why: what it breaks.
+        bench: the tests that must notice.
     """
 
     name: str
     files: Mapping[str, Patches]
     why: str
+    bench: str = "tests/audit/test_bench.py"
 
 
 def _mutants() -> list[Mutant]:
@@ -525,4 +527,102 @@ def _mutants() -> list[Mutant]:
     return [Mutant(*entry) for entry in found]
 
 
-MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for mutant in _mutants()}
+def _policy_mutants() -> list[Mutant]:
+    """Decisions that are made wrongly, and gates that stand open."""
+    cedar = "synthkit/policy/cedar.py"
+    decide = "synthkit/policy/decide.py"
+    document = "synthkit/policy/document.py"
+    facts = "synthkit/policy/facts.py"
+    gate = "synthkit/policy/gate.py"
+    names = "synthkit/policy/names.py"
+    request = "synthkit/policy/request.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "policy: errors are overlooked",
+            {
+                cedar: (("Decision.Allow and not errors and bool(rules)", "Decision.Allow and bool(rules)"),),
+                decide: (("    if answer.errors:\n", "    if False:\n"),),
+            },
+            "a rule that forbids and fails is skipped, and all is allowed",
+        ),
+        (
+            "policy: what is not known does not count",
+            {
+                cedar: (("unknown=not allows)", "unknown=False)"),),
+                decide: (("condition.holds(facts) is False for", "condition.holds(facts) is not True for"),),
+            },
+            "who does not say what it costs is not forbidden anything",
+        ),
+        (
+            "policy: epsilon rounded down",
+            {facts: (("rounding=ROUND_CEILING", 'rounding="ROUND_FLOOR"'),)},
+            "1.0009 is at most 1",
+        ),
+        (
+            "policy: a life begins anew",
+            {request: (('epsilon + whole("epsilon", self.spent)', "epsilon"),)},
+            "each release is the dataset's first",
+        ),
+        (
+            "policy: true is a number",
+            {request: (("if isinstance(value, bool) or not isinstance(value, int | float)", "if not isinstance(value, int | float)"),)},
+            "an epsilon of true is an epsilon of one",
+        ),
+        (
+            "policy: a part stands for the whole",
+            {
+                cedar: (('    if rule.effect == "allow":\n        return within\n', ""),),
+                document: (('    if effect == "forbid":\n        for purpose', "    if True:\n        for purpose"),),
+            },
+            "what is allowed for one study is allowed for any purpose",
+        ),
+        (
+            "policy: scripts are mixed",
+            {names: (("    if len(western) > 1 or (western", "    if (western"),)},
+            "a role in other letters looks like the steward",
+        ),
+        (
+            "gate: a missing check passes",
+            {gate: (("        return \"not evaluated\", found\n", "        return \"pass\", found\n"),)},
+            "who measures nothing may leave",
+        ),
+        (
+            "gate: internal evidence is looked at",
+            {gate: (("if figure.payment in (\"free\", \"charged\")]", "]"),)},
+            "whether it leaves depends on exact values",
+        ),
+        (
+            "gate: the middle of the interval decides",
+            {gate: (("(figure.value, *(figure.interval or ()))", "(figure.value,)"),)},
+            "what may well be too much is taken for enough",
+        ),
+        (
+            "gate: attestations never expire",
+            {gate: (("            and now < attestation.expires  # raises where it has no time zone\n", ""),)},
+            "last year's approval counts",
+        ),
+        (
+            "gate: attestations of any bundle",
+            {gate: (("            attestation.bundle == parcel.bundle\n            and now", "            now"),)},
+            "what was approved once is approved for ever",
+        ),
+        (
+            "gate: one person signs twice",
+            {gate: (("people = sorted({a.who.strip() for a in good if a.statement == APPROVES and a.role in of})", "people = sorted([a.who.strip() for a in good if a.statement == APPROVES and a.role in of])"),)},
+            "two signatures by one hand are two",
+        ),
+        (
+            "gate: an edited policy goes unnoticed",
+            {gate: (("    same = first.digest == policy.digest\n", "    same = True\n"),)},
+            "limits are raised after the fact",
+        ),
+        (
+            "gate: the policy is asked once",
+            {gate: (("    decision = decide(policy, request)\n", "    decision = first\n"),)},
+            "what was spent meanwhile is not seen",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry, bench="tests/policy") for entry in found]
+
+
+MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for mutant in [*_mutants(), *_policy_mutants()]}

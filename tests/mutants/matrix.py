@@ -1,4 +1,4 @@
-"""The kill matrix: every mutant against every test of the fast bench.
+"""The kill matrix: every mutant against every test of its bench.
 
     python -m tests.mutants.matrix                 the whole matrix (some twenty minutes on two cores)
     python -m tests.mutants.matrix --first         stops at the first test that kills (a few minutes)
@@ -30,7 +30,7 @@ CLEAN = "(unbroken)"
 
 
 def run(name: str, *, first: bool = False) -> dict[str, bool]:
-    """Which tests of the bench pass on a mutant (or on the code as it is): test to True or False."""
+    """Which tests of its bench pass on a mutant (or on the code as it is): test to True or False."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop(VARIABLE, None)
     if name != CLEAN:
@@ -41,7 +41,7 @@ def run(name: str, *, first: bool = False) -> dict[str, bool]:
             sys.executable,
             "-m",
             "pytest",
-            BENCH,
+            MUTANTS[name].bench if name != CLEAN else BENCH,
             "-q",
             "-n",
             "0",
