@@ -48,8 +48,10 @@ def _mutants() -> list[Mutant]:
             {
                 counts: (
                     (
-                        "    shape = tuple(sizes[name] for name in columns)\n",
-                        "    shape = tuple(max(2, int(codes[:, names.index(name)].max(initial=0)) + 1) for name in columns)\n",
+                        "    return [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]\n",
+                        "    exact = [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]\n"
+                        "    ends = [[np.flatnonzero(t.sum(axis=tuple({*range(t.ndim)} - {a})))[-1:].sum() + 1 for a in range(t.ndim)] for t in exact]\n"
+                        "    return [t[tuple(slice(max(2, int(end))) for end in upto)] for t, upto in zip(exact, ends, strict=True)]\n",
                     ),
                 )
             },
@@ -414,8 +416,13 @@ def _mutants() -> list[Mutant]:
             {
                 counts: (
                     (
-                        "    shape = tuple(sizes[name] for name in columns)\n",
-                        "    seen = {name: codes[:, names.index(name)] for name in columns}\n    shape = tuple(\n        sizes[name] - (schema.modelled[name].nullable and not (seen[name] == sizes[name] - 1).any()) for name in columns\n    )\n",
+                        "    return [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]\n",
+                        "    exact = [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]\n"
+                        "    for k, query in enumerate(queries):\n"
+                        "        for axis, name in enumerate(query):\n"
+                        "            if schema.modelled[name].nullable and not exact[k].take(-1, axis=axis).any():\n"
+                        "                exact[k] = exact[k].take(range(sizes[name] - 1), axis=axis)\n"
+                        "    return exact\n",
                     ),
                 )
             },
