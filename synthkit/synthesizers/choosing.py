@@ -38,7 +38,7 @@ _MOST_CELLS = 10_000_000  # ... and beyond so many cells together: their tables 
 _START = 1.5  # noise of what is chosen, by that of what is measured at the start: much follows from the latter
 _LEFT = 0.3  # of the noise of a measured marginal, what is left in a fitted one, about
 _ROWS_A_CHOICE = 180  # one more marginal for so many rows, counted in standard deviations of the least noise
-_MOST_MARGINALS = 64
+MOST_MARGINALS = 64
 
 
 def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0) -> int:
@@ -47,7 +47,7 @@ def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0)
     if asked or not pairs:
         return asked if pairs else 0
     least = calibrate(lambda sigma: counts_event(sigma, budget), budget)  # all of the budget for one marginal
-    return min(max(2, round(schema.rows / least / _ROWS_A_CHOICE)), 2 * pairs, _MOST_MARGINALS)
+    return min(max(2, round(schema.rows / least / _ROWS_A_CHOICE)), 2 * pairs, MOST_MARGINALS)
 
 
 def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[DpEvent, dict[str, float]]:
@@ -170,6 +170,7 @@ def named(cliques: Iterable[Clique], schema: Schema) -> list[tuple[str, ...]]:
 
 
 __all__ = [
+    "MOST_MARGINALS",
     "batches",
     "candidates",
     "first",
