@@ -118,7 +118,7 @@ version: 1
 dataset: adult
 data: {{sample: adult}}
 budget: {{epsilon: {epsilon}, delta: 1.0e-6, adjacency: add-or-remove}}
-method: {{name: tabular_gan}}
+method: {{name: auto}}
 rows: 32561
 holdout: 0.2
 output: release-{number}

@@ -195,7 +195,7 @@ def fit(
     budget: Budget,
     *,
     dataset: str,
-    name: str = "tabular_gan",
+    name: str = "auto",
     settings: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     noise: NoiseSource | None = None,
