@@ -116,6 +116,7 @@ class Facts:
         not_covered: sentences about what the guarantee leaves out.
         unreviewed_allowed: somebody allowed a release under a schema that nobody vouched for.
         child_rows: synthetic children as they were drawn; None where there is one table.
+        note: what the method's plan says in words.
     """
 
     dataset: str
@@ -131,6 +132,7 @@ class Facts:
     not_covered: tuple[str, ...]
     unreviewed_allowed: bool
     child_rows: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,7 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
             "statement": _statement(total, budget, facts.seeded),
         },
         "parts": parts,
-        "method": {"name": facts.method, "settings": facts.settings},
+        "method": {"name": facts.method, "settings": facts.settings} | ({"note": facts.note} if facts.note else {}),
         "evidence": [_evidence(figure) for figure in facts.evidence],
         "randomness": {"description": facts.randomness, "seeded": facts.seeded},
         "versions": _versions(),

@@ -391,6 +391,7 @@ def facts_of(
         parts=tuple(parts),
         method=job.method,
         settings=settings_of(made.kind.recipe),
+        note=priced.training.note,
         rows=job.rows,
         child_rows=len(made.frames[1]) if len(made.frames) > 1 else None,
         evidence=made.evidence,
