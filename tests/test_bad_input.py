@@ -946,8 +946,9 @@ def test_every_example_runs(tmp_path: Path, released: Path, line: str, monkeypat
     more = {"holdout": 0.3, "internal": "allow"} if membership else {"holdout": 0}
     write(tmp_path, model=True, **more)
     (tmp_path / "people.schema.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    shutil.copytree(Path(__file__).parent.parent / "policies", tmp_path / "policies")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_DEMO", cli._DEMO.replace("tabular_gan", "independent"))
+    monkeypatch.setattr(cli, "_DEMO", cli._DEMO.replace("auto", "independent"))
     if words[0] in ("sample", "verify") or membership:
         assert call("release", "release.yaml").exit_code == 0
     if "patients.schema.yaml" in words and words[words.index("patients.schema.yaml") - 1] != "-o":
