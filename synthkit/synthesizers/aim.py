@@ -2,8 +2,8 @@
 
 AIM (McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677) with three changes: several marginals
 are chosen and measured a round instead of one, so that the model is fitted a few times and not
-hundreds; the noise is set beforehand and is the same for all, so that the price is known before the
-data open; and the workload is label-aware, since what predicts the target is what a table is mostly
+hundreds; the noise is set beforehand, less for the start than for what is chosen, so that the price
+is known before the data open; and the workload is label-aware, since what predicts the target is what a table is mostly
 used for.
 
     START     measure every column with the target
@@ -82,7 +82,7 @@ class Aim:
             raise MethodError(f"Aim: label_aware is {self.label_aware!r}; it must be true or false")
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
-        """The same noise for every marginal, whether at the start or chosen; calibrated to the whole."""
+        """Less noise for the start than for what is chosen; calibrated to the whole."""
         target = self._target(schema)
         start, chosen = len(free_columns(schema)), choosing.how_many(schema, budget, target, self.marginals)
         if target is not None and start > 1:
