@@ -1,0 +1,304 @@
+"""Labelled images from noisy class moments of frozen features, and a decoder trained on what was released.
+
+In steps:
+
+    MEASURE  class moments of linear codes and of oriented energies, each once, by the Gaussian mechanism
+    JUDGE    the energies' Gaussians tell classes apart: quadratic discriminant analysis, shrunk by the noise
+    CHOOSE   of the public images, those that the judge finds likeliest
+    DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
+    DRAW     a class by its noisy count, a code from its Gaussian, a decoded image, slightly moved
+    LABEL    the image's label is the class that the judge sees in it
+
+Only MEASURE sees real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
+(arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
+different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
+are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
+to no image. So codes say what is drawn, and energies judge it. Images near a border between classes are
+kept, with the label that the judge gives: they teach a classifier more than clear cases do. The decoder's
+loss is the sum of four:
+
+    follow   the image's code is the drawn one
+    teach    the judge gives the image its class, and finds it typical of it
+    learn    a chosen public image comes back from its code
+    critic   small patches look like patches of chosen public images (hinge loss, arXiv:1705.02894)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from dp_accounting import DpEvent
+from torch import Tensor, nn
+
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
+from synthkit.data.private import Private
+from synthkit.privacy.accounting import calibrate
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import compose
+from synthkit.privacy.mechanisms.image_moments import ClassMoments, class_moments_event, noisy_class_moments
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+from synthkit.synthesizers.base import Progress, check_settings, silent
+from synthkit.synthesizers.class_gaussians import class_gaussians
+from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
+from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.networks import seeded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CODES_SHARE = 0.4  # of the zero-concentrated budget; the energies get the rest
+_CHOSEN = 0.3  # of the public images
+_DRAWN, _PUBLIC = 64, 24  # images a step
+_RATE, _AVERAGE = 3e-3, 0.01
+_FOLLOW, _TEACH, _TYPICAL, _LEARN, _CRITIC = 0.1, 0.05, 0.1, 10.0, 0.1  # weights of the losses
+_BASE_VALUES = 28 * 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMoments:
+    """Images by class moments of public features.
+
+    Attributes:
+        codes: how many linear codes.
+        energies: how many directions of oriented energies.
+        public: how many procedural images the bases, the decoder and the critic learn from.
+        steps: of the decoder's training.
+        moved: draw images slightly turned, scaled, sheared and shifted: better for training classifiers of
+            things that stay what they are then.
+    """
+
+    name: ClassVar[str] = "image_moments"
+    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2}  # public bases and post-processing; for audits
+
+    codes: int = 60
+    energies: int = 150
+    public: int = 16_000
+    steps: int = 800
+    moved: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self, codes=(2, 500), energies=(2, 500), public=(500, 200_000), steps=(0, 1_000_000))
+
+    def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
+        """Two releases of class moments; their noise in the ratio that the budget's split asks for."""
+        split = {"codes": _CODES_SHARE**-0.5, "energies": (1 - _CODES_SHARE) ** -0.5}
+
+        def events(scale: float) -> DpEvent:
+            return compose([class_moments_event(scale * part, budget) for part in split.values()])
+
+        scale = calibrate(events, budget)
+        shape = working_shape(schema.shape)
+        size = math.prod(shape) / _BASE_VALUES
+        widths = self._widths(schema)
+        blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
+        seconds = 10 + 2e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
+        megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
+        noise = {name: scale * part for name, part in split.items()}
+        return Plan(budget, events(scale), noise, seconds=seconds, megabytes=megabytes)
+
+    def fit(self, data: Private[Images, ImageSchema], session: Session, *, progress: Progress = silent) -> ImageModel:
+        """MEASURE, JUDGE, CHOOSE, DECODE."""
+        schema = data.schema
+        draws = seeded(session.noise.public_seed())
+        progress(0.0, "drawing public images")
+        widths = self._widths(schema)
+        public, codes, energies = bases(working_shape(schema.shape), *widths, self.public)
+        # MEASURE
+        progress(0.1, "measuring moments")
+        moments = [
+            _measured(data, session, features, width, what)
+            for features, width, what in ((codes, widths[0], "codes"), (energies, widths[1], "energies"))
+        ]
+        # JUDGE
+        network = Drawer(codes, energies, len(schema.classes), moved=self.moved)
+        network.place(*moments)
+        initialize_decoder(network.decoder, draws)
+        # CHOOSE
+        with torch.no_grad():
+            likely = torch.cat([network.judge(energies(part)).amax(dim=1) for part in public.split(500)])
+        chosen = public[likely.topk(max(2, int(_CHOSEN * len(public)))).indices]
+        # DECODE
+        _trained(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.7 * share, "training the decoder"))
+        parameters = {"codes": widths[0], "energies": widths[1], "moved": self.moved}
+        return ImageModel(schema, self.name, network.eval(), parameters)
+
+    def _widths(self, schema: ImageSchema) -> tuple[int, int]:
+        """Small images have fewer patterns than asked for."""
+        values = math.prod(working_shape(schema.shape))
+        return min(self.codes, values), min(self.energies, values)
+
+
+class Drawer(nn.Module):
+    """Codes' Gaussians, a decoder, and the energies' judge."""
+
+    shares: Tensor  # (K,)
+    code_means: Tensor  # (K, d)
+    code_spreads: Tensor  # (K, d, d)
+    means: Tensor  # (K, e) of energies
+    whiten: Tensor  # (K, e, e)
+    log_volumes: Tensor  # (K,)
+
+    def __init__(self, codes: Codes, energies: Energies, classes: int, *, moved: bool) -> None:
+        super().__init__()
+        self.codes, self.energies, self.moved = codes, energies, moved
+        d, e = codes.patterns.shape[1], energies.basis.shape[1]
+        self.decoder = Decoder(codes.shape, d, classes)
+        self.register_buffer("shares", torch.full((classes,), 1 / classes))
+        self.register_buffer("code_means", torch.zeros(classes, d))
+        self.register_buffer("code_spreads", torch.zeros(classes, d, d))
+        self.register_buffer("means", torch.zeros(classes, e))
+        self.register_buffer("whiten", torch.zeros(classes, e, e))
+        self.register_buffer("log_volumes", torch.zeros(classes))
+
+    def place(self, of_codes: ClassMoments, of_energies: ClassMoments) -> None:
+        """JUDGE: the Gaussians of released moments. Counts are those with the smaller noise."""
+        codes, energies = class_gaussians(of_codes), class_gaussians(of_energies)
+        for name, value in (
+            ("shares", energies.shares),
+            ("code_means", codes.means),
+            ("code_spreads", codes.spreads),
+            ("means", energies.means),
+            ("whiten", energies.whiten),
+            ("log_volumes", energies.log_volumes),
+        ):
+            getattr(self, name).copy_(torch.from_numpy(value))
+
+    def judge(self, energies: Tensor) -> Tensor:
+        """Log likelihood of every class, up to a common constant: (b, e) to (b, K)."""
+        return -(self.distances(energies) + self.log_volumes) / 2
+
+    def distances(self, energies: Tensor) -> Tensor:
+        """Squared Mahalanobis distances: (b, e) to (b, K)."""
+        centres = torch.einsum("ke,kef->kf", self.means, self.whiten)
+        gaps = torch.einsum("be,kef->bkf", energies, self.whiten) - centres
+        return gaps.square().sum(dim=2)
+
+    def draw_codes(self, classes: Tensor, draws: torch.Generator) -> Tensor:
+        """Codes from every class's Gaussian: (b,) to (b, d)."""
+        noise = torch.randn(len(classes), self.code_means.shape[1], generator=draws)
+        return self.code_means[classes] + torch.einsum("bij,bj->bi", self.code_spreads[classes], noise)
+
+    def decode(self, codes: Tensor, classes: Tensor) -> Tensor:
+        """(b, d), (b,) to images (b, C, h, w) in [0, 1]."""
+        images: Tensor = self.decoder(self.codes.drawn(codes), codes * codes.shape[1] ** 0.5, classes)
+        return images
+
+    def draw(self, classes: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """DRAW and LABEL: images drawn for some classes (b,), and the classes that the judge sees in them (b,)."""
+        if not len(classes):
+            return torch.zeros(0, *self.codes.shape), classes
+        images = self.decode(self.draw_codes(classes, draws), classes)
+        if self.moved:
+            images = _moved(images, draws)
+        return images, self.judge(self.energies(images)).argmax(dim=1)
+
+
+def _measured(
+    data: Private[Images, ImageSchema], session: Session, features: nn.Module, width: int, what: str
+) -> ClassMoments:
+    schema = data.schema
+
+    @torch.no_grad()
+    def features_of(pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
+        found: NDArray[np.floating] = features(images_of(pixels, schema)).numpy()
+        return found
+
+    return noisy_class_moments(data, session, features_of, width, session.plan.noise[what], f"{width} {what}")
+
+
+def _trained(
+    network: Drawer, chosen: Tensor, steps: int, draws: torch.Generator, progress: Callable[[float], None]
+) -> None:
+    """DECODE: the decoder of ``network``, on chosen public images and on codes of the classes."""
+    decoder, critic = network.decoder, _critic(chosen.shape[1], draws)
+    forger = torch.optim.Adam(decoder.parameters(), _RATE, betas=(0.8, 0.99))
+    expert = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.99))
+    average = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
+    width, reach = network.means.shape[1], network.codes.radius**2
+    with torch.no_grad():
+        places = torch.cat([network.codes(part) for part in chosen.split(500)])
+    for step in range(steps):
+        for group in forger.param_groups:
+            group["lr"] = _RATE * max(0.02, min(1, step / 50) * (1 - step / steps))
+        picked = torch.randint(len(chosen), (_PUBLIC,), generator=draws)
+        classes = torch.multinomial(network.shares, _DRAWN, replacement=True, generator=draws)
+        others = torch.randint(len(network.shares), (_PUBLIC,), generator=draws)
+        codes = network.draw_codes(classes, draws)
+        images = network.decode(torch.cat([places[picked], codes]), torch.cat([others, classes]))
+        back, drawn = images[:_PUBLIC], images[_PUBLIC:]
+        seen = network.energies(drawn)
+        distances = network.distances(seen)
+        likelihoods = -(distances + network.log_volumes) / 2
+        own = distances.gather(1, classes[:, None])[:, 0] / width
+        gap = (drawn.flatten(1) - network.codes.centre) @ network.codes.patterns / network.codes.radius - codes
+        loss = (
+            _FOLLOW * reach * gap.square().sum(dim=1).mean()
+            + _TEACH * F.cross_entropy(0.2 * likelihoods, classes)
+            + _TYPICAL * F.relu(own - 0.8).mean()
+            + _LEARN * (back - chosen[picked]).square().mean()
+            - _CRITIC * critic(drawn).mean()
+        )
+        forger.zero_grad()
+        loss.backward()
+        forger.step()
+        for name, tensor in decoder.state_dict().items():
+            average[name].lerp_(tensor, _AVERAGE if step > 100 else 1.0)
+        real = chosen[torch.randint(len(chosen), (_DRAWN,), generator=draws)]
+        doubt = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(drawn.detach())).mean()
+        expert.zero_grad()
+        doubt.backward()
+        expert.step()
+        if step % 20 == 0:
+            progress(step / steps)
+    decoder.load_state_dict(average)
+    decoder.requires_grad_(False)
+
+
+def _critic(channels: int, draws: torch.Generator) -> nn.Module:
+    """Scores of small patches: (b, C, h, w) to (b, 1, h / 2, w / 2)."""
+    with torch.random.fork_rng(devices=[]):
+        critic = nn.Sequential(
+            nn.Conv2d(channels, 24, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(24, 48, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(48, 1, 3, 1, 1),
+        )
+    initialize_decoder(critic, draws)
+    return critic
+
+
+def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Images turned by at most 10 degrees, scaled by 12%, sheared by 15%, shifted by 5%."""
+    count = len(images)
+
+    def within(most: float) -> Tensor:
+        return (2 * torch.rand(count, generator=draws) - 1) * most
+
+    turn, wide, high, shear = within(math.radians(10)), 1 + within(0.12), 1 + within(0.12), within(0.15)
+    first = torch.stack([wide * turn.cos(), shear - wide * turn.sin(), within(0.1)], dim=1)
+    second = torch.stack([high * turn.sin(), high * turn.cos(), within(0.1)], dim=1)
+    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def load(folder: Path, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
+    """Read a saved model; its digests have been checked."""
+    shape = working_shape(schema.shape)
+    codes, energies = Codes(shape, parameters["codes"]), Energies(shape, parameters["energies"])
+    network = Drawer(codes, energies, len(schema.classes), moved=parameters["moved"])
+    read_network(network, folder)
+    network.decoder.requires_grad_(False)
+    return ImageModel(schema, ImageMoments.name, network.eval(), parameters)
+
+
+__all__ = ["Drawer", "ImageMoments", "load"]
