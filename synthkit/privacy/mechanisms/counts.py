@@ -148,18 +148,18 @@ def exact_marginals(
     names, sizes = list(schema.domain), schema.domain
     shapes = [tuple(sizes[name] for name in query) for query in queries]
     places = [[names.index(name) for name in query] for query in queries]
+    asked = {j for place in places for j in place}
     found = [np.zeros(math.prod(shape), dtype=np.int64) for shape in shapes]
     count = rows.rows if isinstance(rows, Table) else len(rows)
     for start in range(0, count, _BATCH):
         part = slice(start, start + _BATCH)
         codes = discretize(rows.part(part), schema) if isinstance(rows, Table) else rows[part]
-        columns = np.ascontiguousarray(codes.T, dtype=np.int64)
+        columns = {j: codes[:, j].astype(np.int64) for j in asked}
         for table, shape, (first, *others) in zip(found, shapes, places, strict=True):
             cells = columns[first]
             for j, size in zip(others, shape[1:], strict=True):
                 cells = cells * size + columns[j]
-            counted = np.bincount(cells, minlength=len(table))
-            table += counted
+            table += np.bincount(cells, minlength=len(table))
     return [table.reshape(shape).astype(np.float64) for table, shape in zip(found, shapes, strict=True)]
 
 
