@@ -3,8 +3,8 @@
 AIM (McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677) with three changes: several marginals
 are chosen and measured a round instead of one, so that the model is fitted a few times and not
 hundreds; the noise is set beforehand, less for the start than for what is chosen, so that the price
-is known before the data open; and the workload is label-aware, since what predicts the target is what a table is mostly
-used for.
+is known before the data open; and the workload is label-aware, since what predicts the target is what a
+table is mostly used for.
 
     START     measure every column with the target
     SELECT    the exponential mechanism picks the marginals that the model gets most wrong
@@ -14,12 +14,11 @@ used for.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,13 +33,10 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.choosing import free_columns, named
-from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree, tree_cells
+from synthkit.synthesizers.graphical import Clique, Graphical
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import shaped
 from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model, structural_zeros
-
-if TYPE_CHECKING:
-    pass
 
 _BYTES = 8  # a cell
 
@@ -132,29 +128,10 @@ class Aim:
         rng: np.random.Generator,
     ) -> list[Clique]:
         """The ``count`` candidates that the model misses most; a tree of ``room`` cells must hold them."""
-        sizes, refused = tuple(tables.schema.domain.values()), set[int]()
-
-        @functools.lru_cache(maxsize=1)
-        def grown(chosen: Sequence[int]) -> tuple[list[Clique], list[set[int]]]:
-            now = [*cliques, *(among[k] for k in chosen)]
-            return now, [set(node) for node in junction_tree(sizes, now).cliques]
-
-        def held(chosen: Sequence[int], k: int) -> bool:
-            return any(node.issuperset(among[k]) for node in grown(chosen)[1])
+        fits, held = choosing.within_room(tuple(tables.schema.domain.values()), among, cliques, room)
 
         def fresh(chosen: Sequence[int], k: int) -> bool:
-            """New, neither within another of this round nor around it, and with room; what has none gets none later."""
-            clique = set(among[k])
-            if (
-                k in refused
-                or among[k] in cliques
-                or any(clique <= set(among[c]) or clique >= set(among[c]) for c in chosen)
-            ):
-                return False
-            if held(chosen, k) or tree_cells(sizes, [*grown(chosen)[0], among[k]]) <= room:
-                return True
-            refused.add(k)
-            return False
+            return choosing.apart(among, chosen, k) and fits(chosen, k)
 
         drawn = model.sample(choosing.sampled(rows, len(among)), rng)
         # Where nothing new has room, something is measured again.

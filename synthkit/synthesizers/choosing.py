@@ -7,9 +7,10 @@ exact table and the model's, less what noise would leave of it if it were measur
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
 from synthkit.privacy.mechanisms.counts import Marginals, counts_event, exact_marginals
 from synthkit.privacy.mechanisms.select import Rule, select_several
 from synthkit.privacy.session import Session
-from synthkit.synthesizers.graphical import Clique
+from synthkit.synthesizers.graphical import Clique, junction_tree, tree_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,6 +152,47 @@ def worst(
     return [among[k] for k in select_several(tables, session, scores, rules, count, 1.0, noise["selection"], what)]
 
 
+def within_room(
+    sizes: Sequence[int],
+    among: Sequence[Clique],
+    cliques: Sequence[Clique],
+    room: float,
+    closed: Callable[[Sequence[Clique]], Sequence[Clique]] = lambda cliques: cliques,
+) -> tuple[Rule, Rule]:
+    """Two rules on what may be chosen next: what is new and has room, and what the tree holds already.
+
+    Both follow from what was chosen alone. To remember which candidates had no room before would not do: which
+    ones were asked about depends on private scores.
+
+    Args:
+        sizes: codes of every column.
+        among: the candidates.
+        cliques: what is measured already.
+        room: cells that a junction tree may have.
+        closed: cliques to those that the tree must hold.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def grown(chosen: Sequence[int]) -> tuple[list[Clique], list[set[int]]]:
+        now = [*cliques, *(among[k] for k in chosen)]
+        return now, [set(node) for node in junction_tree(sizes, closed(now)).cliques]
+
+    def held(chosen: Sequence[int], k: int) -> bool:
+        return any(node.issuperset(among[k]) for node in grown(chosen)[1])
+
+    def fits(chosen: Sequence[int], k: int) -> bool:
+        now = grown(chosen)[0]
+        return among[k] not in now and (held(chosen, k) or tree_cells(sizes, closed([*now, among[k]])) <= room)
+
+    return fits, held
+
+
+def apart(among: Sequence[Clique], chosen: Sequence[int], k: int) -> bool:
+    """Whether candidate ``k`` lies neither within a chosen one nor around it."""
+    clique = set(among[k])
+    return not any(clique <= set(among[c]) or clique >= set(among[c]) for c in chosen)
+
+
 def batches(count: int, rounds: int) -> list[int]:
     """``count`` choices in rounds of nearly the same size, none empty."""
     rounds = min(count, rounds)
@@ -171,6 +213,7 @@ def named(cliques: Iterable[Clique], schema: Schema) -> list[tuple[str, ...]]:
 
 __all__ = [
     "MOST_MARGINALS",
+    "apart",
     "batches",
     "candidates",
     "first",
@@ -180,5 +223,6 @@ __all__ = [
     "priced",
     "sampled",
     "thinned",
+    "within_room",
     "worst",
 ]

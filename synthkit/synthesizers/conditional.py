@@ -20,7 +20,6 @@ the tree as always, and is exact.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +43,7 @@ from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Model, Progress, Synthetic, check_settings, finish, silent
 from synthkit.synthesizers.choosing import free_columns, named
 from synthkit.synthesizers.descent import Target, fit
-from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree, tree_cells
+from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree
 from synthkit.synthesizers.graphical import calibrate as calibrated
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped
@@ -95,7 +94,7 @@ class Conditional:
         )
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
-        """The same noise for every marginal, whether at the start or chosen; calibrated to the whole."""
+        """Less noise for the start than for what is chosen; calibrated to the whole."""
         start, chosen = len(self._start(schema, math.inf)), self._marginals(schema, budget)
         event, noise = choosing.priced(budget, start, chosen, self.selection)
         return Plan(budget, event, noise, *self._forecast(schema, chosen))
@@ -119,7 +118,7 @@ class Conditional:
             # SELECT
             rows = estimated_rows(released)
             drawn = self._drawn(model, schema, choosing.sampled(rows, len(among)), rng)
-            rules = self._rules(schema, among, list(cliques), room * (k + 1) / len(batches))
+            rules = self._rules(schema, among, cliques, room * (k + 1) / len(batches))
             picked = choosing.worst(tables, session, among, drawn, rows, rules, batch)
             # MEASURE
             released += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
@@ -156,28 +155,16 @@ class Conditional:
             triples += [tuple(sorted((*pair, target))) for pair in itertools.combinations(free, 2)]
         return [*choosing.thinned(pairs, schema), *choosing.thinned(triples, schema)]
 
-    def _rules(self, schema: Schema, among: Sequence[Clique], cliques: Sequence[Clique], room: float) -> list[Rule]:
-        """Which candidates may come next: new ones with which a tree of ``room`` cells holds all, or else held ones."""
-        sizes, given = tuple(schema.domain.values()), self._given(schema)
+    def _rules(
+        self, schema: Schema, among: Sequence[Clique], cliques: Sequence[Clique], room: float
+    ) -> tuple[Rule, Rule]:
+        """Which candidates may come next; all given columns that are measured lie in one clique."""
+        given = self._given(schema)
 
         def together(now: Sequence[Clique]) -> list[Clique]:
             return [*now, tuple(sorted({j for clique in now for j in clique if j in given}))]
 
-        @functools.lru_cache(maxsize=1)
-        def grown(chosen: Sequence[int]) -> tuple[list[Clique], list[set[int]]]:
-            now = [*cliques, *(among[k] for k in chosen)]
-            return now, [set(node) for node in junction_tree(sizes, together(now)).cliques]
-
-        def held(chosen: Sequence[int], k: int) -> bool:
-            return any(node.issuperset(among[k]) for node in grown(chosen)[1])
-
-        def fresh(chosen: Sequence[int], k: int) -> bool:
-            now = grown(chosen)[0]
-            if among[k] in now:
-                return False
-            return held(chosen, k) or tree_cells(sizes, together([*now, among[k]])) <= room
-
-        return [fresh, held]
+        return choosing.within_room(tuple(schema.domain.values()), among, cliques, room, together)
 
     def _drawn(self, model: Graphical, schema: Schema, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """So many rows from the model, the given columns as in the known ones."""

@@ -209,8 +209,7 @@ class TabularGan:
         old = [query in before for query in named(among, tables.schema)]
 
         def fresh(picked: Sequence[int], k: int) -> bool:
-            clique = set(among[k])
-            return not old[k] and not any(clique <= set(among[c]) or clique >= set(among[c]) for c in picked)
+            return not old[k] and choosing.apart(among, picked, k)
 
         drawn = generator.draw(choosing.sampled(rows, len(among)), seeded(seed)).numpy()
         return choosing.worst(tables, session, among, drawn, rows, [fresh], count)

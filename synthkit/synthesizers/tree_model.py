@@ -24,7 +24,7 @@ from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_card
 from synthkit.synthesizers.descent import Target, fit
 from synthkit.synthesizers.even import even_rows
-from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree
+from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree, tree_cells
 from synthkit.synthesizers.marginals import estimated_rows
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def structural_zeros(schema: Schema, cells: float) -> list[Mask]:
     """
     sizes, kept = list(schema.domain.values()), list[Mask]()
     for mask in sorted(masks(schema), key=lambda mask: mask[1].size):
-        if junction_tree(sizes, [columns for columns, _ in (*kept, mask)]).cells <= cells:
+        if tree_cells(sizes, [columns for columns, _ in (*kept, mask)]) <= cells:
             kept.append(mask)
     return kept
 
