@@ -64,7 +64,6 @@ class Plan:
         seconds, megabytes: forecast of time and peak memory on a machine like the benchmark's,
             or None where the method gives none.
         note: what people should know about it, in public words.
-        note: what people should know about it, in public words.
     """
 
     budget: Budget

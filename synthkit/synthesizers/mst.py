@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -99,7 +99,7 @@ class Mst:
             progress(0.6, "measuring its pairs")
             released += noisy_marginals(data, session, named(edges, schema), noise["pairs"])
         progress(0.8, "fitting")
-        clear = _clear(released, schema)
+        clear = _clear(released)
         model = fitted(None, clear, schema, structural_zeros(schema, _CELLS), self.iterations)
         progress(1.0, "fitted")
         return TreeModel(schema, self.name, model, tuple(released))
@@ -107,19 +107,13 @@ class Mst:
     def _select(self, data: Private[Table], session: Session, released: Sequence[NoisyMarginal]) -> list[Clique]:
         """A spanning tree of the pairs that depend most."""
         schema, columns = data.schema, free_columns(data.schema)
-        rows = estimated_rows(released)
-        shares = dict(zip(columns, (simplex(marginal.counts / rows) for marginal in released), strict=True))
+        apart = _independence(released)
         pairs: list[Clique] = list(itertools.combinations(columns, 2))
         queries = named(pairs, schema)
 
         def scores(exact: Mapping[tuple[str, ...], NDArray[np.float64]]) -> NDArray[np.float64]:
             # One row more or less moves one cell of the exact marginal by one, and so the L1 distance.
-            return np.array(
-                [
-                    np.abs(exact[query] - rows * _product(shares, pair)).sum()
-                    for pair, query in zip(pairs, queries, strict=True)
-                ]
-            )
+            return np.array([np.abs(exact[query] - apart(query)).sum() for query in queries])
 
         @functools.lru_cache(maxsize=1)
         def parts(chosen: Sequence[int]) -> dict[int, int]:
@@ -149,28 +143,32 @@ def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeMod
     return load_tree_model(folder, parameters, schema, Mst.name)
 
 
-def _clear(released: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMarginal]:
+def _clear(released: Sequence[NoisyMarginal]) -> list[NoisyMarginal]:
     """The columns, and the pairs that noise alone would hardly have brought so far from independence.
 
     A pair of independent columns misses their product by about one variance of the noise a cell; the mean of c
     such squares spreads by sqrt(2 / c).
     """
     columns = [marginal for marginal in released if len(marginal.columns) == 1]
-    rows = estimated_rows(columns)
-    shares = {marginal.columns[0]: simplex(marginal.counts / rows) for marginal in columns}
-    clear = list(columns)
+    apart, clear = _independence(columns), list(columns)
     for marginal in released:
         if len(marginal.columns) == 2:
-            gap = marginal.counts - rows * np.outer(*(shares[name] for name in marginal.columns))
-            misfit = float(np.mean((gap / marginal.sigma) ** 2))
-            if misfit > 1 + _STANDS_OUT * math.sqrt(2 / gap.size):
+            misfit = float(np.mean(((marginal.counts - apart(marginal.columns)) / marginal.sigma) ** 2))
+            if misfit > 1 + _STANDS_OUT * math.sqrt(2 / marginal.counts.size):
                 clear.append(marginal)
     return clear
 
 
-def _product(shares: Mapping[int, NDArray[np.float64]], pair: Clique) -> NDArray[np.float64]:
-    left, right = (shares[j] for j in pair)
-    return np.outer(left, right)
+def _independence(columns: Sequence[NoisyMarginal]) -> Callable[[tuple[str, ...]], NDArray[np.float64]]:
+    """Two columns' names to the counts that they would have if they were independent, by one-way marginals."""
+    rows = estimated_rows(columns)
+    shares = {marginal.columns[0]: simplex(marginal.counts / rows) for marginal in columns}
+
+    def table(pair: tuple[str, ...]) -> NDArray[np.float64]:
+        left, right = (shares[name] for name in pair)
+        return rows * np.outer(left, right)
+
+    return table
 
 
 __all__ = ["Mst", "load"]

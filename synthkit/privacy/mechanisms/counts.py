@@ -151,7 +151,7 @@ def exact_marginals(
     asked = {j for place in places for j in place}
     found = [np.zeros(math.prod(shape), dtype=np.int64) for shape in shapes]
     count = rows.rows if isinstance(rows, Table) else len(rows)
-    for start in range(0, count, _BATCH):
+    for start in range(0, count if queries else 0, _BATCH):
         part = slice(start, start + _BATCH)
         codes = discretize(rows.part(part), schema) if isinstance(rows, Table) else rows[part]
         columns = {j: codes[:, j].astype(np.int64) for j in asked}
