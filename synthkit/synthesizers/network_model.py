@@ -21,14 +21,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_DRAW = 8_192  # rows a forward pass
+
+
 class Drawing(Protocol):
     """A network that draws rows of codes, of one class of the conditioning column or of all."""
 
     one_hot: OneHot
     condition: int | None
 
+    def draw_classes(self, count: int, draws: torch.Generator) -> Tensor:
+        """Codes of the conditioning column (count,), as often as measured."""
+
+    def logits_of(self, classes: Tensor, draws: torch.Generator) -> Tensor:
+        """Logits (b, width) for rows of some classes (b,)."""
+
     def draw(self, count: int, draws: torch.Generator, given: int | None = None) -> Tensor:
         """Sampled codes (count, d)."""
+
+
+def drawn_codes(network: Drawing, count: int, draws: torch.Generator, given: int | None) -> Tensor:
+    """Codes (count, d) of class ``given`` or of all, each column from its softmax."""
+    parts = []
+    for start in range(0, count, _DRAW):
+        size = min(_DRAW, count - start)
+        classes = network.draw_classes(size, draws) if given is None else torch.full((size,), given)
+        codes = network.one_hot.draw(network.logits_of(classes, draws), draws)
+        if network.condition is not None:
+            codes[:, network.condition] = classes
+        parts.append(codes)
+    return torch.cat(parts) if parts else torch.zeros(0, len(network.one_hot.sizes), dtype=torch.int64)
 
 
 def sampled(network: Drawing, schema: Schema, n: int, where: Mapping[str, Any] | None, seed: int | None) -> Synthetic:
@@ -88,4 +110,4 @@ def set_state(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -
         raise InputError(f"{folder}: the weights do not fit the schema") from None
 
 
-__all__ = ["read_tensors", "sampled", "save_network", "set_state"]
+__all__ = ["drawn_codes", "read_tensors", "sampled", "save_network", "set_state"]

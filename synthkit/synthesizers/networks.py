@@ -27,6 +27,10 @@ class OneHot:
         """(b, width) to one (b, size) a column."""
         return list(rows.split(self.sizes, dim=1))
 
+    def shares(self, logits: Tensor) -> Tensor:
+        """Logits to probabilities, column by column: (b, width)."""
+        return torch.cat([block.softmax(dim=1) for block in self.blocks(logits)], dim=1)
+
     def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Sample every column from its softmax: (b, width) to codes (b, d). Never the argmax."""
         gumbel = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)))

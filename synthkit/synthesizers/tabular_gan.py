@@ -57,7 +57,7 @@ from synthkit.synthesizers.base import (
 from synthkit.synthesizers.choosing import named
 from synthkit.synthesizers.graphical import Clique
 from synthkit.synthesizers.marginals import Measured, target_position
-from synthkit.synthesizers.network_model import read_tensors, sampled, save_network, set_state
+from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
 
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 1_500_000  # pair indicators that a critic looks at; pairs of columns beyond are left out
 _LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
-_DRAW = 8_192  # rows a forward pass
 
 
 @shaped
@@ -174,9 +173,9 @@ class TabularGan:
         generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
         # SELECT
         chosen: list[NoisyMarginal] = []
-        among = choosing.candidates(schema, target_position(schema))
-        tables = tabulate(data, named(among, schema))
         batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
+        among = choosing.candidates(schema, target_position(schema)) if batches else []
+        tables = tabulate(data, named(among, schema))
         for k, count in enumerate(batches):
             progress(0.4 * k / len(batches), f"round {k + 1}: choosing")
             picked = self._select(tables, session, generator, among, chosen, measured.rows, count, seed + k)
@@ -261,7 +260,7 @@ class TabularGan:
         precision = measured.sigma / measured.rows
         for step in range(iterations):
             classes = generator.draw_classes(self.batch, draws)  # (b,)
-            shares = generator.shares(generator(self._latents(draws), classes))  # (b, width)
+            shares = generator.one_hot.shares(generator(self._latents(draws), classes))  # (b, width)
             # Each half of the batch answers the other. A critic that answered the rows that it has
             # seen would punish their chance deviations, and the generator would learn to have none.
             halves = list(zip(shares.chunk(2), classes.chunk(2), strict=True))
@@ -416,13 +415,14 @@ class Generator(nn.Module):
         logits: Tensor = self.base.clamp_min(1e-7).log()[classes] + self.leave(hidden)
         return logits
 
-    def shares(self, logits: Tensor) -> Tensor:
-        """Logits to probabilities, column by column: (b, width)."""
-        return torch.cat([block.softmax(dim=1) for block in self.one_hot.blocks(logits)], dim=1)
-
     def draw_classes(self, count: int, draws: torch.Generator) -> Tensor:
         """Codes of the conditioning column from its noisy frequencies: (count,)."""
         return torch.multinomial(self.chances, count, replacement=True, generator=draws)
+
+    def logits_of(self, classes: Tensor, draws: torch.Generator) -> Tensor:
+        """Logits (b, width) for rows of some classes (b,), from fresh noise."""
+        logits: Tensor = self(torch.randn(len(classes), self.latent, generator=draws), classes)
+        return logits
 
     def joint(self, shares: Tensor, classes: Tensor) -> Tensor:
         """Joint distribution of the class and every column in a batch: (k, width)."""
@@ -444,15 +444,7 @@ class Generator(nn.Module):
     @torch.no_grad()
     def draw(self, count: int, draws: torch.Generator, given: int | None = None) -> Tensor:
         """Sampled codes (count, d), of class ``given`` or of all."""
-        parts = []
-        for start in range(0, count, _DRAW):
-            size = min(_DRAW, count - start)
-            classes = self.draw_classes(size, draws) if given is None else torch.full((size,), given)
-            codes = self.one_hot.draw(self(torch.randn(size, self.latent, generator=draws), classes), draws)
-            if self.condition is not None:
-                codes[:, self.condition] = classes
-            parts.append(codes)
-        return torch.cat(parts) if parts else torch.zeros(0, len(self.one_hot.sizes), dtype=torch.int64)
+        return drawn_codes(self, count, draws, given)
 
 
 @dataclass(frozen=True)

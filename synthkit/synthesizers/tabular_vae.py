@@ -49,7 +49,7 @@ from synthkit.synthesizers.base import (
     silent,
 )
 from synthkit.synthesizers.marginals import Measured, target_position
-from synthkit.synthesizers.network_model import read_tensors, sampled, save_network, set_state
+from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, seeded
 from synthkit.synthesizers.shaped import shaped
 
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LARGE_BATCH = 10_000  # units a private step samples at most, in expectation
-_DRAW = 8_192  # rows a forward pass
 _PRIME = 2**31 - 1
 _NORM = 1.0  # clipping norm; nearly every gradient is longer, so it is the unit of the learning rate
 _START = 0.15  # standard deviation of the decoder's first weights
@@ -327,7 +326,7 @@ class Autoencoder(nn.Module):
         """
         classes = self.draw_classes(count, draws)
         latents = torch.randn(count, self.latent, generator=draws)
-        shares = self.shares(self.decode(latents[:, None], classes)[:, 0])  # (b, width)
+        shares = self.one_hot.shares(self.decode(latents[:, None], classes)[:, 0])  # (b, width)
         centred = shares - self.base[classes]
         cross = centred.T @ latents / count  # (width, latent)
         moment = centred.T @ centred / count  # (width, width)
@@ -375,12 +374,10 @@ class Autoencoder(nn.Module):
         size = max(512, count // len(self.chances)) if count >= 512 else count
         for k, target in enumerate(self.base):
             classes = torch.full((size,), k)
-            shares = self.shares(self.decode(self.draw_latents(size, draws)[:, None], classes)[:, 0]).mean(dim=0)
+            shares = self.one_hot.shares(self.decode(self.draw_latents(size, draws)[:, None], classes)[:, 0]).mean(
+                dim=0
+            )
             self.bias[k] += power * (target.clamp_min(_RARE) / shares.clamp_min(_RARE)).log()
-
-    def shares(self, logits: Tensor) -> Tensor:
-        """Logits to probabilities, column by column: (b, width)."""
-        return torch.cat([block.softmax(dim=1) for block in self.one_hot.blocks(logits)], dim=1)
 
     def draw_classes(self, count: int, draws: torch.Generator) -> Tensor:
         """Codes of the conditioning column from its noisy frequencies: (count,)."""
@@ -390,18 +387,14 @@ class Autoencoder(nn.Module):
         """Latents as those of real rows lie: (count, latent)."""
         return torch.randn(count, self.latent, generator=draws) @ self.spread.T
 
+    def logits_of(self, classes: Tensor, draws: torch.Generator) -> Tensor:
+        """Logits (b, width) for rows of some classes (b,), from fresh latents."""
+        return self.decode(self.draw_latents(len(classes), draws)[:, None], classes)[:, 0]
+
     @torch.no_grad()
     def draw(self, count: int, draws: torch.Generator, given: int | None = None) -> Tensor:
         """Sampled codes (count, d), of class ``given`` or of all."""
-        parts = []
-        for start in range(0, count, _DRAW):
-            size = min(_DRAW, count - start)
-            classes = self.draw_classes(size, draws) if given is None else torch.full((size,), given)
-            codes = self.one_hot.draw(self.decode(self.draw_latents(size, draws)[:, None], classes)[:, 0], draws)
-            if self.condition is not None:
-                codes[:, self.condition] = classes
-            parts.append(codes)
-        return torch.cat(parts) if parts else torch.zeros(0, len(self.one_hot.sizes), dtype=torch.int64)
+        return drawn_codes(self, count, draws, given)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def test_the_generator_starts_at_the_measured_product() -> None:
     measured = Measured.of(list(model.marginals), schema(), 6)
     generator = Generator(measured, latent=3, width=8, seed=0)
     classes = torch.tensor([0, 1])
-    shares = generator.shares(generator(torch.randn(2, 3), classes))
+    shares = generator.one_hot.shares(generator(torch.randn(2, 3), classes))
     torch.testing.assert_close(shares, torch.tensor(measured.conditionals, dtype=torch.float32), atol=1e-5, rtol=1e-3)
 
 

@@ -57,7 +57,7 @@ def test_the_decoder_starts_at_the_measured_product() -> None:
     model, _ = fitted(TabularVae(steps=0))
     measured = Measured.of(list(model.marginals), schema(), 6)
     made = Autoencoder(measured, latent=3, pairs=1)
-    shares = made.shares(made.decode(torch.randn(2, 1, 3), torch.tensor([0, 1]))[:, 0])
+    shares = made.one_hot.shares(made.decode(torch.randn(2, 1, 3), torch.tensor([0, 1]))[:, 0])
     torch.testing.assert_close(shares, torch.tensor(measured.conditionals, dtype=torch.float32), atol=1e-5, rtol=1e-3)
 
 
@@ -91,7 +91,7 @@ def test_the_loss_is_the_expected_reconstruction_error() -> None:
     classes = made.classes(row).expand(20_000)
     means = torch.from_numpy(made.means(row.numpy())).float()
     latents = means + made.deviation * torch.randn(20_000, 3, generator=seeded(5))
-    shares = made.shares(made.decode(latents[:, None], classes)[:, 0])
+    shares = made.one_hot.shares(made.decode(latents[:, None], classes)[:, 0])
     expected = -(shares.detach().log() * made.one_hot.encode(row)).sum(dim=1).mean()
     assert np.mean(losses) == pytest.approx(float(expected), abs=6 * np.std(losses) / 20 + 0.02)
 
@@ -125,7 +125,7 @@ def test_the_anchor_restores_the_measured_marginals() -> None:
     for step in range(20):
         made.anchor(8000, (1 + step) ** -0.5, draws)
     classes = torch.arange(2).repeat_interleave(20_000)
-    shares = made.shares(made.decode(made.draw_latents(40_000, draws)[:, None], classes)[:, 0]).detach()
+    shares = made.one_hot.shares(made.decode(made.draw_latents(40_000, draws)[:, None], classes)[:, 0]).detach()
     for k in range(2):
         torch.testing.assert_close(shares[classes == k].mean(dim=0), made.base[k], atol=0.01, rtol=0)
 
