@@ -207,8 +207,15 @@ def load(folder: str | Path) -> Model:
     return loader(folder, document["parameters"], Schema.from_dict(document["schema"], source=str(folder)))
 
 
+class Writable(Protocol):
+    """A schema of any kind."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+
+
 def write_model_card(
-    folder: Path, method_name: str, schema: Schema, parameters: Mapping[str, Any], weights: bytes
+    folder: Path, method_name: str, schema: Writable, parameters: Mapping[str, Any], weights: bytes
 ) -> None:
     """Write ``weights.safetensors`` and ``model.json`` with its digests, the card last."""
     folder.mkdir(parents=True)

@@ -77,9 +77,13 @@ class Codes(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, C, h, w) in [0, 1] to (n, d) of norm at most 1."""
-        codes = (images.flatten(1) - self.centre) @ self.patterns / self.radius
+        codes = self.places(images)
         bounded: Tensor = codes / codes.norm(dim=1, keepdim=True).clamp_min(1.0)
         return bounded
+
+    def places(self, images: Tensor) -> Tensor:
+        """As :meth:`forward`, of any norm."""
+        return (images.flatten(1) - self.centre) @ self.patterns / self.radius
 
     def drawn(self, codes: Tensor) -> Tensor:
         """The smooth images that codes stand for: (n, d) to (n, C, h, w), not cut to [0, 1]."""

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthkit.data.image_schema import ImageSchema
-from synthkit.data.schema import Schema
 from synthkit.errors import InputError, JobError
 from synthkit.synthesizers.base import read_model_card, write_model_card
 from synthkit.synthesizers.features import resized, working_shape
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 250
+_TRIES = 4  # draws of an image that got another label than the wanted one
 IMAGE_METHODS: Mapping[str, str] = {"image_moments": "synthkit.synthesizers.image_moments"}
 
 
@@ -160,8 +160,7 @@ class ImageModel:
         from safetensors.torch import save
 
         tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        schema = cast(Schema, self.schema)  # of which the card takes to_dict alone
-        write_model_card(folder, self.method, schema, self.parameters, save(tensors))
+        write_model_card(folder, self.method, self.schema, self.parameters, save(tensors))
 
 
 def load_image_model(folder: str | Path) -> ImageModel:
@@ -194,9 +193,6 @@ def images_of(pixels: NDArray[np.uint8], schema: ImageSchema) -> Tensor:
     """uint8 (n, C, H, W) to float32 (n, C, h, w) in [0, 1] of the working size."""
     _, height, width = working_shape(schema.shape)
     return resized(torch.from_numpy(np.array(pixels)).float() / 255, height, width)
-
-
-_TRIES = 4
 
 
 def _insisted(network: ImageNetwork, images: Tensor, got: Tensor, given: int, draws: torch.Generator) -> Tensor:

@@ -174,7 +174,11 @@ class Drawer(nn.Module):
 
     def judge(self, energies: Tensor) -> Tensor:
         """Log likelihood of every class, up to a common constant: (b, e) to (b, K)."""
-        return -(self.distances(energies) + self.log_volumes) / 2
+        return self.likelihoods(self.distances(energies))
+
+    def likelihoods(self, distances: Tensor) -> Tensor:
+        """As :meth:`judge`, from :meth:`distances`."""
+        return -(distances + self.log_volumes) / 2
 
     def distances(self, energies: Tensor) -> Tensor:
         """Squared Mahalanobis distances: (b, e) to (b, K)."""
@@ -235,14 +239,12 @@ def _trained(
         codes = network.draw_codes(classes, draws)
         images = network.decode(torch.cat([places[picked], codes]), torch.cat([others, classes]))
         back, drawn = images[:_PUBLIC], images[_PUBLIC:]
-        seen = network.energies(drawn)
-        distances = network.distances(seen)
-        likelihoods = -(distances + network.log_volumes) / 2
+        distances = network.distances(network.energies(drawn))
         own = distances.gather(1, classes[:, None])[:, 0] / width
-        gap = (drawn.flatten(1) - network.codes.centre) @ network.codes.patterns / network.codes.radius - codes
+        gap = network.codes.places(drawn) - codes
         loss = (
             _FOLLOW * reach * gap.square().sum(dim=1).mean()
-            + _TEACH * F.cross_entropy(0.2 * likelihoods, classes)
+            + _TEACH * F.cross_entropy(0.2 * network.likelihoods(distances), classes)
             + _TYPICAL * F.relu(own - 0.8).mean()
             + _LEARN * (back - chosen[picked]).square().mean()
             - _CRITIC * critic(drawn).mean()
