@@ -10,9 +10,7 @@ import lzma
 import math
 import os
 import re
-import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -29,7 +27,7 @@ from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import BATCH_IMAGES, Batch, Images, ImageSource, Opened, check_owners, opened_array
 from synthkit.data.pixels import Conversion, check_array
 from synthkit.data.tables import FileSource, opened, opened_parquet
-from synthkit.documents import replacing
+from synthkit.documents import completing, replacing
 from synthkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -486,7 +484,7 @@ def write_folder(images: Images, schema: ImageSchema, folder: str | Path) -> Non
     if bad := [label for label in schema.classes if not _names_a_folder(str(label))]:
         raise DataError(f"{folder}: the class {bad[0]!r} cannot be the name of a folder; write .npz instead")
     digits = len(str(images.rows))
-    with _complete(folder) as partial:
+    with completing(folder) as partial:
         for label in schema.classes:
             (partial / str(label)).mkdir()
         for number, (pixels, code) in enumerate(zip(images.pixels, images.labels.tolist(), strict=True), start=1):
@@ -497,21 +495,6 @@ def write_folder(images: Images, schema: ImageSchema, folder: str | Path) -> Non
 def _names_a_folder(text: str) -> bool:
     # On every system: the folder may be carried from one to another.
     return not re.search(r'[<>:"/\\|?*\x00-\x1f]', text) and text == text.strip(" .") and len(text.encode()) <= 255
-
-
-@contextmanager
-def _complete(folder: Path) -> Iterator[Path]:
-    """A folder that takes the name ``folder`` once all is in it."""
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 __all__ = [
