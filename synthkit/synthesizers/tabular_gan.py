@@ -39,7 +39,7 @@ from torch.nn import functional
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
-from synthkit.errors import MethodError
+from synthkit.errors import InputError, MethodError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
@@ -49,7 +49,9 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import (
+    Discriminator,
     Progress,
+    Score,
     Synthetic,
     check_settings,
     silent,
@@ -62,9 +64,11 @@ from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
 
 _MOST_CELLS = 1_500_000  # pair indicators that a critic looks at; pairs of columns beyond are left out
+_DREAMS = 20_000  # rows by which the generator's moments are known
+_CRITIC = "critic.truth"  # what the critic's mean is called in a saved model
 _LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
 
 
@@ -190,7 +194,8 @@ class TabularGan:
             last = self.iterations - self.iterations // 2
             self._play(generator, measured, chosen, critic, last, progress, seed + len(batches))
         progress(1.0, "fitted")
-        return TabularGanModel(schema, generator, (*released, *chosen))
+        judged = critic and Critic(schema, critic[0], critic[1], self.threshold)
+        return TabularGanModel(schema, generator, (*released, *chosen), judged or None)
 
     def _select(
         self,
@@ -353,6 +358,43 @@ class PairCritic(nn.Module):
         return moments.sum(dim=0)[self.left, self.right]
 
 
+@dataclass(frozen=True)
+class Critic:
+    """What the private steps released, and the critic's best answer to any generator that follows from it.
+
+    Attributes:
+        schema: of the codes.
+        truth: noisy E_real[phi] (cells,), as shares of rows.
+        spread: standard deviation of its noise.
+        threshold: tau, in multiples of ``spread``.
+    """
+
+    schema: Schema
+    truth: Tensor
+    spread: float
+    threshold: float
+
+    def answer(self, moments: Tensor) -> Score:
+        """D as a function of codes (n, d): above 0, the row's pairs of values are more frequent among real rows.
+
+        Args:
+            moments: joint distributions of every two columns given the class, of the generator: (k, width, width).
+        """
+        critic = PairCritic(self.schema)
+        gap = self.truth - critic.cells_of(moments)
+        weights = functional.softshrink(gap, self.threshold * self.spread).double().numpy()
+        first, second = critic.first.numpy(), critic.second.numpy()
+        offsets, widths = critic.offsets.numpy(), critic.widths.numpy()
+
+        def score(codes: NDArray[np.int32]) -> NDArray[np.float64]:
+            found = np.zeros(len(codes))
+            for i, j, offset, width in zip(first, second, offsets, widths, strict=True):
+                found += weights[offset + codes[:, i].astype(np.int64) * width + codes[:, j]]
+            return found
+
+        return score
+
+
 class ChosenCells:
     """The chosen marginals, side by side: pairs of columns, and pairs together with the target.
 
@@ -449,11 +491,29 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True)
 class TabularGanModel:
-    """The averaged generator and the marginals it was warmed up on."""
+    """The averaged generator, the marginals it was warmed up on, and what the critic was given."""
 
     schema: Schema
     generator: Generator
     marginals: tuple[NoisyMarginal, ...]
+    critic: Critic | None = None
+
+    def discriminator(self) -> Discriminator | None:
+        """What the critic pushed on, and what it would still push on; None of a model without a critic."""
+        if self.critic is None:
+            return None
+        generator, draws = self.generator, seeded(0)
+        with torch.no_grad():
+            start = torch.stack([torch.outer(base, base) for base in generator.base])  # columns independent
+            classes = generator.draw_classes(_DREAMS, draws)
+            shares = generator.one_hot.shares(generator.logits_of(classes, draws))
+            left = generator.moments(shares, classes)
+        held = None if generator.condition is None else generator.one_hot.names[generator.condition]
+        pushed = self.critic.answer(generator.chances[:, None, None] * start)
+        return Discriminator(self.schema, pushed, self.critic.answer(left), held, self._draw)
+
+    def _draw(self, n: int, seed: int) -> NDArray[np.int32]:
+        return self.sample(n, seed=seed).codes
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """Draw rows; a condition on the target is met directly, others by rejection."""
@@ -461,8 +521,12 @@ class TabularGanModel:
 
     def save(self, folder: Path) -> None:
         """Write the generator and the marginals."""
-        parameters = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
-        save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters)
+        parameters: dict[str, Any] = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
+        beside = {}
+        if self.critic is not None:
+            parameters |= {"critic": {"spread": self.critic.spread, "threshold": self.critic.threshold}}
+            beside = {_CRITIC: self.critic.truth}
+        save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters, beside)
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
@@ -470,8 +534,13 @@ def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> Tabular
     tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))
     generator = Generator(measured, latent=parameters["latent"], width=parameters["width"], seed=0)
+    truth, critic = tensors.pop(_CRITIC, None), None
+    if truth is not None:
+        critic = Critic(schema, truth, **parameters["critic"])
+        if truth.shape != (PairCritic(schema).cells,):
+            raise InputError(f"{folder}: the weights do not fit the schema")
     set_state(generator, tensors, folder)
-    return TabularGanModel(schema, generator, released)
+    return TabularGanModel(schema, generator, released, critic)
 
 
 def _queries(schema: Schema) -> list[tuple[str, ...]]:
@@ -494,4 +563,4 @@ def _pairs(schema: Schema) -> list[tuple[int, int]]:
     return kept
 
 
-__all__ = ["Generator", "PairCritic", "TabularGan", "TabularGanModel", "load"]
+__all__ = ["Critic", "Generator", "PairCritic", "TabularGan", "TabularGanModel", "load"]
