@@ -13,7 +13,7 @@ from synthkit.privacy.budget import Budget
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
 from synthkit.synthesizers.base import discriminator_of, load
 from synthkit.synthesizers.marginals import Measured, simplex
-from synthkit.synthesizers.tabular_gan import ChosenCells, Generator, PairCritic, TabularGan
+from synthkit.synthesizers.tabular_gan import ChosenCells, Generator, TabularGan
 from tests.synthesizers.contract import MethodContract, fitted
 from tests.tables import frame, schema
 
@@ -62,19 +62,6 @@ def test_settings_are_checked(setting: dict[str, float]) -> None:
         TabularGan(**setting)  # type: ignore[arg-type]
 
 
-def test_the_critic_scores_pairs_of_values() -> None:
-    critic = PairCritic(schema())
-    codes = torch.tensor([[0, 1, 2, 3, 0, 1, 1], [5, 0, 4, 0, 3, 2, 0]])
-    assert len(critic.pairs) == 15  # six columns beside the target
-    rows = critic.one_hot.encode(codes)
-    moments = [(row[:, None] * row)[None] for row in rows]  # one class
-    torch.testing.assert_close(critic.cells_of(moments[0]).sum(), torch.tensor(15.0))
-    with torch.no_grad():
-        critic.weight.weight.normal_()
-    expected = torch.stack([critic.weight.weight[0] @ critic.cells_of(one) for one in moments])
-    torch.testing.assert_close(critic(codes), expected)
-
-
 def test_the_discriminator_is_released_and_kept(tmp_path: Path) -> None:
     """It scores rows by what the private steps released, and a saved model has it."""
     data = frame(2000)
@@ -89,13 +76,6 @@ def test_the_discriminator_is_released_and_kept(tmp_path: Path) -> None:
     agree = codes[:, names.index("sex")] == codes[:, names.index("smoker")]
     scores = found.pushed(codes)
     assert scores[agree].mean() > scores[~agree].mean() + 0.1  # real rows agree, its first fakes did not
-    critic = PairCritic(schema())
-    with torch.no_grad():
-        critic.weight.weight.normal_()
-    moved = dataclasses.replace(model.critic, truth=critic.weight.weight.detach()[0], spread=0.0)
-    zero = torch.zeros(len(model.generator.chances), critic.one_hot.width, critic.one_hot.width)
-    expected = critic(torch.as_tensor(codes, dtype=torch.int64)).detach()
-    np.testing.assert_allclose(moved.answer(zero)(codes), expected, rtol=1e-4, atol=1e-5)
     model.save(tmp_path / "model")
     again = discriminator_of(load(tmp_path / "model"))
     assert again is not None
