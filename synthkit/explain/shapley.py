@@ -112,9 +112,8 @@ def explain(
         ExplanationError: inputs that do not fit, too many players for ``exact``, scores that are not finite,
             or values that do not add up to the score.
     """
-    players = [j for j, name in enumerate(columns) if name not in fixed]
     rows, background = np.asarray(rows), np.asarray(background)
-    _check(rows, background, columns, fixed, players)
+    players = checked_players(rows, background, columns, fixed)
     exact = how == "exact" or (how == "auto" and len(players) <= MOST_EXACT)
     if exact and len(players) > MOST_EXACT:
         raise ExplanationError(
@@ -127,7 +126,7 @@ def explain(
     errors = np.zeros_like(values)
     base = np.zeros(len(rows))
     for i, row in enumerate(rows):
-        worth = _worth(score, row, background, players)
+        worth = game(score, row, background, players)
         if exact:
             values[i], base[i] = exact_values(worth, len(players))
         else:
@@ -163,7 +162,7 @@ def trees(
     inputs = np.asarray(rows, dtype=np.float64)
     values = np.asarray(explainer.shap_values(inputs, check_additivity=False), dtype=np.float64)
     base = np.asarray(explainer.expected_value, dtype=np.float64).reshape(-1)
-    scores = _raw_scores(model, rows)
+    scores = raw_scores(model, rows)
     if values.ndim == 3:
         if output is None:
             raise ExplanationError(f"the model has {values.shape[2]} classes; say which one's logit is explained")
@@ -185,7 +184,7 @@ def tree_interactions(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
     explainer = _tree_explainer(model)
     found = np.asarray(explainer.shap_interaction_values(np.asarray(rows, dtype=np.float64)))
     base = np.asarray(explainer.expected_value, dtype=np.float64).reshape(-1)
-    added_up(found.sum(axis=2), base, _raw_scores(model, rows), TREE_ADDITIVITY)
+    added_up(found.sum(axis=2), base, raw_scores(model, rows), TREE_ADDITIVITY)
     return found
 
 
@@ -262,7 +261,7 @@ def added_up(
     return gap
 
 
-def _worth(score: Score, row: NDArray[Any], background: NDArray[Any], players: Sequence[int]) -> Worth:
+def game(score: Score, row: NDArray[Any], background: NDArray[Any], players: Sequence[int]) -> Worth:
     """The game of one row: its own values inside a coalition, the background's outside, on average."""
     unknown = np.tile(row, (len(background), 1))  # (b, d): columns held fixed keep the row's value
     unknown[:, players] = background[:, players]
@@ -281,13 +280,14 @@ def _worth(score: Score, row: NDArray[Any], background: NDArray[Any], players: S
     return worth
 
 
-def _check(
-    rows: NDArray[Any],
-    background: NDArray[Any],
-    columns: Sequence[str],
-    fixed: Collection[str],
-    players: Sequence[int],
-) -> None:
+def checked_players(
+    rows: NDArray[Any], background: NDArray[Any], columns: Sequence[str], fixed: Collection[str]
+) -> list[int]:
+    """Positions of the columns that are not held fixed.
+
+    Raises:
+        ExplanationError: rows, background and columns do not fit each other.
+    """
     if rows.ndim != 2 or background.ndim != 2 or not rows.shape[1] == background.shape[1] == len(columns):
         raise ExplanationError(
             f"rows {rows.shape} and background {background.shape} must both have the {len(columns)} columns that are "
@@ -300,8 +300,10 @@ def _check(
         )
     if missing := sorted(set(fixed) - set(columns)):
         raise ExplanationError(f"columns to be held fixed are not there: {', '.join(missing)}")
+    players = [j for j, name in enumerate(columns) if name not in fixed]
     if not players:
         raise ExplanationError("every column is held fixed, so nothing is left to explain")
+    return players
 
 
 def _shap() -> Any:
@@ -328,9 +330,12 @@ def _tree_explainer(model: Any) -> Any:
         ) from None
 
 
-def _raw_scores(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
+def raw_scores(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """The logits of a boosted model (n,), or (n, classes); a regression's prediction."""
     if hasattr(model, "decision_function"):
         found = model.decision_function(rows)
+    elif hasattr(model, "loss") and not hasattr(model, "classes_"):  # scikit-learn's boosted regression
+        found = model.predict(rows)
     elif hasattr(model, "booster_"):  # LightGBM
         found = model.predict(rows, raw_score=True)
     elif hasattr(model, "get_booster"):  # XGBoost
@@ -349,8 +354,11 @@ __all__ = [
     "Worth",
     "added_up",
     "asked",
+    "checked_players",
     "exact_values",
     "explain",
+    "game",
+    "raw_scores",
     "sampled_values",
     "tree_interactions",
     "trees",
