@@ -60,7 +60,7 @@ def bars(subject: Subject) -> Markup:
 def swarm(subject: Subject) -> Markup:
     """One mark a row and column: where it stands says how the value moved the score, its fill which value it was.
 
-    Of ordered columns, upper halves of the range are filled and lower halves hollow; of categories, all are filled.
+    Of ordered columns, values below the median of these rows are hollow, the others filled; categories are all filled.
     """
     one = subject.explained
     order = np.argsort(-one.importance, kind="stable")[:MOST_COLUMNS]
@@ -73,9 +73,9 @@ def swarm(subject: Subject) -> Markup:
     for place, j in enumerate(order):
         middle = 6 + height * (place + 0.5)
         parts += [f"<g><title>{escape(_direction(subject, int(j)))}</title>", _label(one.columns[j], middle - _ROW / 2)]
-        size = len(subject.labels[one.columns[j]])
+        middle_code = float(np.median(one.rows[:, j]))
         for value, code, lift in zip(one.values[:, j], one.rows[:, j], _lifts(one.values[:, j], reach), strict=True):
-            low = one.columns[j] in subject.ordered and code < size / 2
+            low = one.columns[j] in subject.ordered and code < middle_code
             parts.append(
                 f'<circle class="{"c-low" if low else "c-high"}" cx="{number(x(value))}" cy="{number(middle + lift)}" r="2.4"/>'
             )
@@ -181,10 +181,18 @@ def by_value(subject: Subject, most: int = 8) -> list[dict[str, Any]]:
     return found
 
 
-def badges(subject: Subject) -> list[tuple[str, str, bool]]:
-    """What is known of a figure's trustworthiness: name, words, whether it passed."""
+def badges(subject: Subject, place: int | None = None) -> list[tuple[str, str, bool]]:
+    """What is known of a figure's trustworthiness: name, words, whether it passed.
+
+    Args:
+        subject: whose figure it is.
+        place: of one surrogate, where the figure is of its row; None: of all.
+    """
     one, steady = subject.explained, subject.stability
     share = float(subject.surrogate.faithful.mean())
+    lime = f"{share:.0%} of rows looked at", share >= 0.5
+    if place is not None:
+        lime = f"local R2 {subject.surrogate.r2[place]:.2f} at this row", bool(subject.surrogate.faithful[place])
     error = "exact" if one.errors is None else f"standard error {100 * one.relative_error:.1f}% of the mean value"
     return [
         ("Adds up", f"gap {one.gap:.1g}; {error}", True),  # what does not add up is never returned
@@ -194,7 +202,7 @@ def badges(subject: Subject) -> list[tuple[str, str, bool]]:
             steady.stable,
         ),
         ("Deletion", f"beats {subject.deletion:.0%} of random orders", subject.deletion >= 0.95),
-        ("LIME faithful", f"{share:.0%} of rows looked at", share >= 0.5),
+        ("LIME faithful", *lime),
         ("Paid", one.payment, one.payment != "internal"),
     ]
 
