@@ -6,6 +6,8 @@ hollow and stands left of it, and every figure has its words and its numbers bes
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from synthkit.explain.agreement import Agreement
+    from synthkit.explain.images import Picture
     from synthkit.explain.model import Subject
-    from synthkit.explain.shapley import Attribution
 
 MOST_COLUMNS = 15  # drawn one by one; the others are in the table
 _WIDTH, _LEFT, _RIGHT, _ROW = 640, 170, 46, 26
@@ -221,41 +223,74 @@ def notebook(subject: Subject) -> str:
     )
 
 
-def picture(pixels: NDArray[np.uint8], weights: NDArray[np.float64] | None, label: str, *, size: int = 168) -> Markup:
-    """An image as a grid of squares, with superpixel weights drawn over it: + raises the score, - lowers it.
+def picture(
+    pixels: NDArray[np.uint8], segments: NDArray[np.int64], weights: NDArray[np.float64] | None, label: str
+) -> Markup:
+    """An image; over it, superpixels that raise the score (+) and that lower it (a minus), the stronger the denser.
 
     Args:
         pixels: uint8 (channels, height, width).
-        weights: (height, width) or None for the image alone.
+        segments: (height, width) superpixel of each pixel.
+        weights: (k,) one a superpixel; None for the image alone.
         label: the picture in words.
-        size: of the drawing's longer side.
     """
     _, height, width = pixels.shape
-    cell = size / max(height, width)
-    shown = pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels
-    parts = [
-        f'<rect fill="rgb({r},{g},{b})" x="{number(x * cell)}" y="{number(y * cell)}" width="{number(cell + 0.2)}" height="{number(cell + 0.2)}"/>'
-        for y in range(height)
-        for x in range(width)
-        for r, g, b in [shown[:, y, x]]
-    ]
+    shown = np.moveaxis(pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels, 0, -1)  # (h, w, 3)
+    parts = [_image(shown, height, width)]
     if weights is not None:
-        reach = float(np.abs(weights).max()) or 1.0
-        for level in np.unique(weights):
-            if abs(level) < 0.1 * reach:
-                continue
-            where = np.argwhere(weights == level)
-            kind, sign = ("c-raise", "+") if level > 0 else ("c-lower", "−")
-            opacity = number(0.15 + 0.45 * abs(float(level)) / reach)
-            parts += [
-                f'<rect class="{kind}" opacity="{opacity}" x="{number(x * cell)}" y="{number(y * cell)}" width="{number(cell)}" height="{number(cell)}"/>'
-                for y, x in where
-            ]
-            centre = where[np.abs(where - where.mean(axis=0)).sum(axis=1).argmin()]
+        share = weights / (float(np.abs(weights).max()) or 1.0)
+        tint = np.zeros((height, width, 4), dtype=np.uint8)
+        tint[share[segments] > 0, :3], tint[share[segments] < 0, :3] = (29, 111, 184), (217, 130, 0)
+        tint[..., 3] = (40 + 130 * np.abs(share[segments])).astype(np.uint8) * (np.abs(share[segments]) >= 0.1)
+        parts.append(_image(tint, height, width))
+        size = max(height, width) / 9
+        for k in np.flatnonzero(np.abs(share) >= 0.1):
+            where = np.argwhere(segments == k)
+            y, x = where[np.abs(where - where.mean(axis=0)).sum(axis=1).argmin()] + 0.5
+            sign = "+" if share[k] > 0 else "−"
             parts.append(
-                f'<text class="c-sign" x="{number((centre[1] + 0.5) * cell)}" y="{number((centre[0] + 0.5) * cell + 4)}" text-anchor="middle">{sign}</text>'
+                f'<text class="c-sign" font-size="{number(size)}" stroke-width="{number(size / 6)}" '
+                f'x="{number(x)}" y="{number(y + size / 3)}" text-anchor="middle">{sign}</text>'
             )
-    return svg(number(width * cell), height * cell, label, parts, kind="picture")  # type: ignore[arg-type]
+    return svg(width, height, label, parts, kind="picture")
+
+
+def pictures(found: Picture) -> list[Markup]:
+    """The image, its Shapley values, LIME's weights and, where complete, integrated gradients."""
+    raised, lowered = int((found.values > 0).sum()), int((found.values < 0).sum())
+    drawn = [
+        picture(found.pixels, found.segments, None, f"The image. {found.title}"),
+        picture(
+            found.pixels, found.segments, found.values,
+            f"Shapley values: {raised} superpixels raise the score, {lowered} lower it; {_places(found.segments, found.values)}",
+        ),
+        picture(found.pixels, found.segments, found.weights, f"LIME weights; {_places(found.segments, found.weights)}"),
+    ]  # fmt: skip
+    if found.gradients is not None:
+        told = f"Integrated gradients by superpixel; {_places(found.segments, found.gradients)}"
+        drawn.append(picture(found.pixels, found.segments, found.gradients, told))
+    return drawn
+
+
+def _places(segments: NDArray[np.int64], weights: NDArray[np.float64]) -> str:
+    """Where the strongest superpixel lies, in words."""
+    k = int(np.abs(weights).argmax())
+    y, x = np.argwhere(segments == k).mean(axis=0) / segments.shape
+    down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else "middle"
+    across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
+    return (
+        f"the strongest, {down} {across}, {'raises' if weights[k] >= 0 else 'lowers'} it by {_short(abs(weights[k]))}."
+    )
+
+
+def _image(pixels: NDArray[np.uint8], height: int, width: int) -> str:
+    """A PNG inside the page."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", optimize=True)
+    data = base64.b64encode(stream.getvalue()).decode()
+    return f'<image href="data:image/png;base64,{data}" width="{width}" height="{height}" image-rendering="pixelated"/>'
 
 
 def _across(low: float, high: float) -> Any:
@@ -323,22 +358,16 @@ def _signed(value: float) -> str:
     return ("+" if value >= 0 else "") + _short(value)
 
 
-def importance_words(one: Attribution, count: int = 5) -> str:
-    """The most important columns with their importances."""
-    order = np.argsort(-one.importance, kind="stable")[:count]
-    return ", ".join(f"{one.columns[j]} {_short(one.importance[j])}" for j in order)
-
-
 __all__ = [
     "MOST_COLUMNS",
     "badges",
     "bars",
     "beside",
     "by_value",
-    "importance_words",
     "notebook",
     "overlay",
     "picture",
+    "pictures",
     "swarm",
     "waterfall",
 ]

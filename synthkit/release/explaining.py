@@ -12,9 +12,11 @@ import synthkit
 from synthkit.documents import write_atomically
 from synthkit.errors import ExplanationError, JobError
 from synthkit.explain import agreement, defects, figures
+from synthkit.explain.images import ImageExplanation, explain_images
 from synthkit.explain.model import Explanation, explain_model
 from synthkit.release import report
-from synthkit.synthesizers.base import Progress, load, read_model_card, silent
+from synthkit.synthesizers.base import Progress, discriminator_of, load, read_model_card, silent
+from synthkit.synthesizers.image_model import IMAGE_METHODS, load_image_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,11 +28,11 @@ PAGE, DATA = "explanation.html", "explanation.json"
 _WARNING = "INTERNAL. Made of exact values of real rows; it carries no guarantee and must not be shared."
 
 
-def render(explained: Explanation) -> str:
+def render(explained: Explanation | ImageExplanation) -> str:
     """The explanation as one self-contained HTML page: no script, no request to anywhere."""
     page: str = (
         report.environment()
-        .get_template("explanation.html.j2")
+        .get_template("explanation.html.j2" if isinstance(explained, Explanation) else "image_explanation.html.j2")
         .render(
             e=explained,
             internal=explained.payment == "internal",
@@ -43,7 +45,7 @@ def render(explained: Explanation) -> str:
     return page
 
 
-def contents(explained: Explanation) -> dict[str, bytes]:
+def contents(explained: Explanation | ImageExplanation) -> dict[str, bytes]:
     """Both files, by name."""
     document = explained.to_dict()
     if explained.payment == "internal":
@@ -52,7 +54,7 @@ def contents(explained: Explanation) -> dict[str, bytes]:
     return {PAGE: render(explained).encode(), DATA: text.encode()}
 
 
-def write(folder: Path, explained: Explanation) -> None:
+def write(folder: Path, explained: Explanation | ImageExplanation) -> None:
     """Write both files into ``folder``, which is made where it does not exist."""
     made = contents(explained)
     try:
@@ -63,7 +65,9 @@ def write(folder: Path, explained: Explanation) -> None:
         raise JobError(f"{folder}: cannot be written: {problem.strerror}; name another folder, or make room") from None
 
 
-def explain_saved(folder: Path, *, rows: int, seeds: int, seed: int, progress: Progress = silent) -> Explanation:
+def explain_saved(
+    folder: Path, *, rows: int, seeds: int, seed: int, progress: Progress = silent
+) -> Explanation | ImageExplanation:
     """Explain a model folder, or the model in a bundle. Free.
 
     Raises:
@@ -78,8 +82,12 @@ def explain_saved(folder: Path, *, rows: int, seeds: int, seed: int, progress: P
         raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does{made}")
     home = folder if (folder / "model.json").exists() or not (folder / "model").is_dir() else folder / "model"
     card = read_model_card(home)
+    if card["method"] in IMAGE_METHODS:
+        image_model = load_image_model(home)
+        judge = discriminator_of(image_model)
+        return explain_images(image_model, seed=seed, judge=None if judge is None else judge.pushed)
     if "columns" not in card["schema"]:
-        raise ExplanationError(f"{home}: a model of {card['method']}; explained here are models of one table")
+        raise ExplanationError(f"{home}: a model of {card['method']}; explained are models of one table, and of images")
     return explain_model(load(home), rows=rows, seeds=seeds, seed=seed, progress=progress)
 
 
