@@ -116,7 +116,7 @@ def of_games(games: Sequence[Worth], columns: Sequence[str], seeds: int, payment
 
 def fitted(worth: Worth, players: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
     """A linear fit on random coalitions, near ones counting more: weights (p,), weighted R2."""
-    masks = rng.random((max(150, 20 * players), players)) < 0.5
+    masks = rng.random((150 + 5 * players, players)) < 0.5
     masks[0] = True
     near = np.exp(-(~masks).sum(axis=1) / (_WIDTH**2 * players))
     target = worth(masks)

@@ -30,7 +30,9 @@ from synthkit.synthesizers.base import Discriminator, Model, Progress, discrimin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BACKGROUND = 50
+_BACKGROUND, _WIDE_BACKGROUND, _WIDE = 50, 25, 25  # rows; fewer where there are many columns
+_EFFORT, _OTHER_EFFORT = 6_000_000, 2_000_000  # rows that the discriminator is asked for, by the first seed and others
+_OTHER_SEEDS = 100  # rows that the seeds beyond the first explain, at most
 _TRAIN_ROWS = 10_000
 _LIME_ROWS = 12
 _COMPARED = 10_000  # rows beside the marginals, at least
@@ -227,12 +229,15 @@ class _NothingToPredict(ExplanationError):
 
 def _discriminator(judge: Discriminator, rows: int, seeds: int, seed: int) -> Subject:
     schema, names = judge.schema, list(judge.schema.modelled)
+    beside = _background(schema)
     fixed = () if judge.held is None else (judge.held,)
 
     def draw(number: int) -> tuple[Attribution, NDArray[np.int32]]:
-        codes = judge.draw(rows + _BACKGROUND, seed + number)
+        codes = judge.draw(rows + beside, seed + number)
+        some = codes[: rows if number == 0 else min(rows, _OTHER_SEEDS)]
+        effort = _EFFORT if number == 0 else _OTHER_EFFORT
         found = shapley.explain(
-            judge.pushed, codes[:rows], codes[rows:], names, fixed=fixed, seed=seed + number, payment="free"
+            judge.pushed, some, codes[rows:], names, fixed=fixed, seed=seed + number, effort=effort, payment="free"
         )
         return found, codes
 
@@ -262,13 +267,13 @@ def _discriminator(judge: Discriminator, rows: int, seeds: int, seed: int) -> Su
 
 
 def _downstream(model: Model, rows: int, seeds: int, seed: int) -> Subject:
-    schema = model.schema
+    schema, beside = model.schema, _background(model.schema)
     if schema.target is None or len(schema.modelled) < 2:
         raise _NothingToPredict(f"schema {schema.name} declares no target")
 
     def draw(number: int) -> tuple[Any, NDArray[np.int32]]:
-        codes = model.sample(rows + _BACKGROUND + _TRAIN_ROWS, seed=seed + 1000 + number).codes
-        return train(codes[rows + _BACKGROUND :], schema, seed=seed + number), codes
+        codes = model.sample(rows + beside + _TRAIN_ROWS, seed=seed + 1000 + number).codes
+        return train(codes[rows + beside :], schema, seed=seed + number), codes
 
     try:
         drawn = [draw(number) for number in range(seeds)]
@@ -289,10 +294,14 @@ def _downstream(model: Model, rows: int, seeds: int, seed: int) -> Subject:
         verdict,
         found,
         boosted.score,
-        (inputs[:rows], inputs[rows : rows + _BACKGROUND]),
+        (inputs[:rows], inputs[rows : rows + beside]),
         (list(boosted.columns), ()),
         schema,
     )
+
+
+def _background(schema: Schema) -> int:
+    return _BACKGROUND if len(schema.modelled) < _WIDE else _WIDE_BACKGROUND
 
 
 def _subject(

@@ -37,7 +37,8 @@ MOST_EXACT = 12  # players; 2^12 coalitions a row
 ADDITIVITY = 1e-5  # of a score of at most 1; relative above
 TREE_ADDITIVITY = 1e-3  # of a logit: trees sum in single precision
 _SAMPLED = 0.025  # standard error, relative to the mean value, at which sampling stops
-_FIRST_PAIRS, _MOST_PAIRS = 4, 256
+_FIRST_PAIRS, _MOST_PAIRS, _MANY = 4, 256, 25
+_EFFORT = 20_000_000  # rows that a score is asked for, in all
 _BATCH = 100_000  # rows the score is asked for at a time
 
 
@@ -94,6 +95,7 @@ def explain(
     fixed: Collection[str] = (),
     how: Literal["auto", "exact", "sampled"] = "auto",
     seed: int = 0,
+    effort: int = _EFFORT,
     payment: Payment = "internal",
 ) -> Attribution:
     """Shapley values of ``score`` on rows of codes.
@@ -106,6 +108,8 @@ def explain(
         fixed: columns that are never unknown, such as what the discriminator was conditioned on.
         how: all coalitions, sampled permutations, or by the number of players.
         seed: of the permutations.
+        effort: about how many rows the score may be asked for in all, where permutations are drawn; what it
+            buys is said by the standard errors.
         payment: of the result. Say ``free`` only where all three inputs are released values.
 
     Raises:
@@ -121,6 +125,7 @@ def explain(
             "sample permutations"
         )
     rng = np.random.default_rng(seed)
+    most = max(2, min(_MOST_PAIRS, effort // (2 * len(rows) * len(players) * len(background))))
     scores = asked(score, rows)
     values = np.zeros((len(rows), len(players)))
     errors = np.zeros_like(values)
@@ -130,7 +135,7 @@ def explain(
         if exact:
             values[i], base[i] = exact_values(worth, len(players))
         else:
-            values[i], errors[i], base[i] = sampled_values(worth, len(players), rng)
+            values[i], errors[i], base[i] = sampled_values(worth, len(players), rng, most_pairs=most)
     gap = added_up(values, base, scores, ADDITIVITY)
     names = tuple(columns[j] for j in players)
     words = "exact: all coalitions of columns" if exact else "antithetic permutations of columns"
@@ -214,7 +219,8 @@ def sampled_values(
     ends = worth(np.repeat([[False], [True]], players, axis=1))
     gains = np.zeros((0, players))  # one line a pair: the mean of a permutation's and its reverse's
     while len(gains) < most_pairs:
-        count = max(len(gains), _FIRST_PAIRS)
+        first = _FIRST_PAIRS if players < _MANY else 2  # of many players, two pairs show the spread
+        count = min(max(len(gains), first), max(2, most_pairs - len(gains)))
         forward = rng.permuted(np.tile(np.arange(players), (count, 1)), axis=1)
         walks = np.stack([forward, forward[:, ::-1]], axis=1).reshape(-1, players)  # (2m, p)
         rank = np.argsort(walks, axis=1)  # place of each player in its walk

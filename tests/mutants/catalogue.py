@@ -659,7 +659,32 @@ def _explain_mutants() -> list[Mutant]:
             "the number of rows leaves beside the means",
         ),
     ]
-    return [Mutant(*entry, bench="tests/privacy/mechanisms/test_attributions.py") for entry in found]
+    shapley, explaining = "synthkit/explain/shapley.py", "synthkit/release/explaining.py"
+    others = [
+        Mutant(
+            "explain: what does not add up is shown",
+            {shapley: (("    if not gap <= allowed:\n", "    if False:\n"),)},
+            "an explainer that reads the model wrongly is believed",
+            "tests/explain/test_shapley.py",
+        ),
+        Mutant(
+            "explain: internal figures enter a bundle",
+            {explaining: (('payment not in ("free", "charged") for payment', 'payment not in ("free", "charged", "internal") for payment'),)},
+            "exact values of real rows leave as an explanation",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
+            "explain: a public explanation opens real rows",
+            {
+                "synthkit/release/run.py": (
+                    ("explained = explain_model(made.model,", "explained = explain_model((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
+                )
+            },
+            "what is called free was paid by somebody",
+            "tests/release/test_explaining.py",
+        ),
+    ]  # fmt: skip
+    return [*(Mutant(*entry, bench="tests/privacy/mechanisms/test_attributions.py") for entry in found), *others]
 
 
 MUTANTS: Mapping[str, Mutant] = {
