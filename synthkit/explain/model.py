@@ -30,13 +30,14 @@ from synthkit.synthesizers.base import Discriminator, Model, Progress, discrimin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BACKGROUND, _WIDE_BACKGROUND, _WIDE = 50, 25, 25  # rows; fewer where there are many columns
-_EFFORT, _OTHER_EFFORT = 6_000_000, 2_000_000  # rows that the discriminator is asked for, by the first seed and others
-_OTHER_SEEDS = 100  # rows that the seeds beyond the first explain, at most
+_BACKGROUND, _WIDE_BACKGROUND, _WIDE = 100, 25, 25  # rows; fewer where there are many columns
+_EFFORT, _OTHER_EFFORT = 8_000_000, 3_000_000  # rows that the discriminator is asked for, by the first seed and others
+_OTHER_SEEDS = 100  # rows that seeds beyond the first explain, at most, where there are many columns
+_LIME_BACKGROUND = 40
 _TRAIN_ROWS = 10_000
 _LIME_ROWS = 12
 _COMPARED = 10_000  # rows beside the marginals, at least
-_DELETED = 25
+_DELETED, _DELETED_BACKGROUND = 40, 20
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def _discriminator(judge: Discriminator, rows: int, seeds: int, seed: int) -> Su
 
     def draw(number: int) -> tuple[Attribution, NDArray[np.int32]]:
         codes = judge.draw(rows + beside, seed + number)
-        some = codes[: rows if number == 0 else min(rows, _OTHER_SEEDS)]
+        some = codes[: rows if number == 0 or len(names) < _WIDE else min(rows, _OTHER_SEEDS)]
         effort = _EFFORT if number == 0 else _OTHER_EFFORT
         found = shapley.explain(
             judge.pushed, some, codes[rows:], names, fixed=fixed, seed=seed + number, effort=effort, payment="free"
@@ -321,13 +322,15 @@ def _subject(
     order = np.argsort(explained.scores)
     shown = tuple(int(order[k]) for k in (-1, len(order) // 2, 0))
     near = tuple(dict.fromkeys([*shown, *some.tolist()]))
-    surrogate = lime.surrogate(score, rows[list(near)], background, names, fixed=fixed, payment=explained.payment)
+    surrogate = lime.surrogate(
+        score, rows[list(near)], background[:_LIME_BACKGROUND], names, fixed=fixed, payment=explained.payment
+    )
     few = replace(explained, values=explained.values[:_DELETED], rows=explained.rows[:_DELETED])
     deletion = 1.0
     if explained.importance.max() > 0 and not fixed:
-        deletion = deletion_share(score, few, background[:10])
+        deletion = deletion_share(score, few, background[:_DELETED_BACKGROUND])
     elif explained.importance.max() > 0:
-        deletion = _deletion_with_fixed(score, few, rows[:_DELETED], background[:10], names, fixed)
+        deletion = _deletion_with_fixed(score, few, rows[:_DELETED], background[:_DELETED_BACKGROUND], names, fixed)
     importances = np.array([one.importance for one in found])
     return Subject(
         name,
