@@ -76,8 +76,8 @@ def deletion_share(
 ) -> float:
     """The share of random orders of deletion that the explanation's own order beats: 1 is best.
 
-    Columns are replaced by the background's, the one with the largest absolute value first; the area
-    between the row's score and the curve is compared, over all rows together.
+    Columns are replaced by the background's, the one that raises the score most first and the one that lowers
+    it most last; the area between the row's score and the curve is compared, over all rows together.
 
     Args:
         score: takes the players' columns alone.
@@ -85,7 +85,7 @@ def deletion_share(
         background: (b, p).
     """
     rng = np.random.default_rng(seed)
-    own = np.argsort(-np.abs(explained.values), axis=1)  # (n, p)
+    own = np.argsort(-explained.values, axis=1)  # (n, p)
     drawn = [rng.permuted(np.tile(np.arange(own.shape[1]), (len(own), 1)), axis=1) for _ in range(orders)]
     areas = [_deletion_area(score, explained.rows, background, order) for order in (own, *drawn)]
     return float(np.mean([areas[0] > area for area in areas[1:]]))
@@ -97,7 +97,7 @@ def _deletion_area(score: Score, rows: NDArray[Any], background: NDArray[Any], o
     for gone in range(1, order.shape[1] + 1):
         mixed = np.where((rank < gone)[:, None, :], background[None], rows[:, None, :])  # (n, b, p)
         left = asked(score, mixed.reshape(-1, rows.shape[1])).reshape(len(rows), -1).mean(axis=1)
-        area += float(np.abs(whole - left).mean())
+        area += float((whole - left).mean())
     return float(area / order.shape[1])
 
 

@@ -37,7 +37,8 @@ MOST_EXACT = 12  # players; 2^12 coalitions a row
 ADDITIVITY = 1e-5  # of a score of at most 1; relative above
 TREE_ADDITIVITY = 1e-3  # of a logit: trees sum in single precision
 _SAMPLED = 0.025  # standard error, relative to the mean value, at which sampling stops
-_FIRST_PAIRS, _MOST_PAIRS = 4, 256
+_FIRST_PAIRS, _MOST_PAIRS, _MANY = 4, 256, 25
+_EFFORT = 20_000_000  # rows that a score is asked for, in all
 _BATCH = 100_000  # rows the score is asked for at a time
 
 
@@ -94,6 +95,7 @@ def explain(
     fixed: Collection[str] = (),
     how: Literal["auto", "exact", "sampled"] = "auto",
     seed: int = 0,
+    effort: int = _EFFORT,
     payment: Payment = "internal",
 ) -> Attribution:
     """Shapley values of ``score`` on rows of codes.
@@ -106,15 +108,16 @@ def explain(
         fixed: columns that are never unknown, such as what the discriminator was conditioned on.
         how: all coalitions, sampled permutations, or by the number of players.
         seed: of the permutations.
+        effort: about how many rows the score may be asked for in all, where permutations are drawn; what it
+            buys is said by the standard errors.
         payment: of the result. Say ``free`` only where all three inputs are released values.
 
     Raises:
         ExplanationError: inputs that do not fit, too many players for ``exact``, scores that are not finite,
             or values that do not add up to the score.
     """
-    players = [j for j, name in enumerate(columns) if name not in fixed]
     rows, background = np.asarray(rows), np.asarray(background)
-    _check(rows, background, columns, fixed, players)
+    players = checked_players(rows, background, columns, fixed)
     exact = how == "exact" or (how == "auto" and len(players) <= MOST_EXACT)
     if exact and len(players) > MOST_EXACT:
         raise ExplanationError(
@@ -122,16 +125,17 @@ def explain(
             "sample permutations"
         )
     rng = np.random.default_rng(seed)
+    most = max(2, min(_MOST_PAIRS, effort // (2 * len(rows) * len(players) * len(background))))
     scores = asked(score, rows)
     values = np.zeros((len(rows), len(players)))
     errors = np.zeros_like(values)
     base = np.zeros(len(rows))
     for i, row in enumerate(rows):
-        worth = _worth(score, row, background, players)
+        worth = game(score, row, background, players)
         if exact:
             values[i], base[i] = exact_values(worth, len(players))
         else:
-            values[i], errors[i], base[i] = sampled_values(worth, len(players), rng)
+            values[i], errors[i], base[i] = sampled_values(worth, len(players), rng, most_pairs=most)
     gap = added_up(values, base, scores, ADDITIVITY)
     names = tuple(columns[j] for j in players)
     words = "exact: all coalitions of columns" if exact else "antithetic permutations of columns"
@@ -163,7 +167,7 @@ def trees(
     inputs = np.asarray(rows, dtype=np.float64)
     values = np.asarray(explainer.shap_values(inputs, check_additivity=False), dtype=np.float64)
     base = np.asarray(explainer.expected_value, dtype=np.float64).reshape(-1)
-    scores = _raw_scores(model, rows)
+    scores = raw_scores(model, rows)
     if values.ndim == 3:
         if output is None:
             raise ExplanationError(f"the model has {values.shape[2]} classes; say which one's logit is explained")
@@ -185,7 +189,7 @@ def tree_interactions(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
     explainer = _tree_explainer(model)
     found = np.asarray(explainer.shap_interaction_values(np.asarray(rows, dtype=np.float64)))
     base = np.asarray(explainer.expected_value, dtype=np.float64).reshape(-1)
-    added_up(found.sum(axis=2), base, _raw_scores(model, rows), TREE_ADDITIVITY)
+    added_up(found.sum(axis=2), base, raw_scores(model, rows), TREE_ADDITIVITY)
     return found
 
 
@@ -215,7 +219,8 @@ def sampled_values(
     ends = worth(np.repeat([[False], [True]], players, axis=1))
     gains = np.zeros((0, players))  # one line a pair: the mean of a permutation's and its reverse's
     while len(gains) < most_pairs:
-        count = max(len(gains), _FIRST_PAIRS)
+        first = _FIRST_PAIRS if players < _MANY else 2  # of many players, two pairs show the spread
+        count = min(max(len(gains), first), max(2, most_pairs - len(gains)))
         forward = rng.permuted(np.tile(np.arange(players), (count, 1)), axis=1)
         walks = np.stack([forward, forward[:, ::-1]], axis=1).reshape(-1, players)  # (2m, p)
         rank = np.argsort(walks, axis=1)  # place of each player in its walk
@@ -262,7 +267,7 @@ def added_up(
     return gap
 
 
-def _worth(score: Score, row: NDArray[Any], background: NDArray[Any], players: Sequence[int]) -> Worth:
+def game(score: Score, row: NDArray[Any], background: NDArray[Any], players: Sequence[int]) -> Worth:
     """The game of one row: its own values inside a coalition, the background's outside, on average."""
     unknown = np.tile(row, (len(background), 1))  # (b, d): columns held fixed keep the row's value
     unknown[:, players] = background[:, players]
@@ -281,13 +286,14 @@ def _worth(score: Score, row: NDArray[Any], background: NDArray[Any], players: S
     return worth
 
 
-def _check(
-    rows: NDArray[Any],
-    background: NDArray[Any],
-    columns: Sequence[str],
-    fixed: Collection[str],
-    players: Sequence[int],
-) -> None:
+def checked_players(
+    rows: NDArray[Any], background: NDArray[Any], columns: Sequence[str], fixed: Collection[str]
+) -> list[int]:
+    """Positions of the columns that are not held fixed.
+
+    Raises:
+        ExplanationError: rows, background and columns do not fit each other.
+    """
     if rows.ndim != 2 or background.ndim != 2 or not rows.shape[1] == background.shape[1] == len(columns):
         raise ExplanationError(
             f"rows {rows.shape} and background {background.shape} must both have the {len(columns)} columns that are "
@@ -300,8 +306,10 @@ def _check(
         )
     if missing := sorted(set(fixed) - set(columns)):
         raise ExplanationError(f"columns to be held fixed are not there: {', '.join(missing)}")
+    players = [j for j, name in enumerate(columns) if name not in fixed]
     if not players:
         raise ExplanationError("every column is held fixed, so nothing is left to explain")
+    return players
 
 
 def _shap() -> Any:
@@ -328,9 +336,12 @@ def _tree_explainer(model: Any) -> Any:
         ) from None
 
 
-def _raw_scores(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
+def raw_scores(model: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """The logits of a boosted model (n,), or (n, classes); a regression's prediction."""
     if hasattr(model, "decision_function"):
         found = model.decision_function(rows)
+    elif hasattr(model, "loss") and not hasattr(model, "classes_"):  # scikit-learn's boosted regression
+        found = model.predict(rows)
     elif hasattr(model, "booster_"):  # LightGBM
         found = model.predict(rows, raw_score=True)
     elif hasattr(model, "get_booster"):  # XGBoost
@@ -349,8 +360,11 @@ __all__ = [
     "Worth",
     "added_up",
     "asked",
+    "checked_players",
     "exact_values",
     "explain",
+    "game",
+    "raw_scores",
     "sampled_values",
     "tree_interactions",
     "trees",

@@ -3,6 +3,7 @@
     data.parquet   data.csv     the synthetic table, twice
     manifest.json               what it is, what it cost, what it does not cover, digests of the rest
     report.html                 the same for people, with pictures
+    explanation.html   .json    why the models behind it decide as they do, if it is part of the release
     model/                      what fitting released, if it is part of the release
 
 Of two linked tables each has its files, named after its schema, and the schema itself beside them:
@@ -60,7 +61,7 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
-from synthkit.release import report
+from synthkit.release import explaining, report
 from synthkit.release.charts import MarginalFigure
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def write(
     *frames: pd.DataFrame,
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Write a bundle: complete and verified, or not at all.
 
@@ -224,6 +226,7 @@ def write(
             columns in its order.
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
+        beside: the two files of an explanation, by name; or none.
 
     Returns:
         The manifest, as written.
@@ -258,6 +261,8 @@ def write(
                 (partial / f"{sheet.name}.schema.yaml").write_bytes(_yaml(sheet.schema))
         if model is not None:
             _write_model(partial / "model", model)
+        for name, content in (beside or {}).items():
+            (partial / name).write_bytes(content)
         names = _walk(partial)
         manifest["files"] = {name: _describe(partial / name) for name in sorted(names)}
         (partial / "report.html").write_bytes(report.render(manifest, figures).encode())
@@ -307,6 +312,8 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
         for sheet in sheets:
             _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
+        if explaining.DATA in contents and (problem := explaining.check_public(contents[explaining.DATA])):
+            _doubt(folder, problem)
     except OSError as problem:
         _doubt(folder, f"cannot be read: {problem.strerror or problem}")
     guarantee = manifest["guarantee"]
@@ -753,6 +760,8 @@ def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | L
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
     files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
+    if explaining.DATA in manifest["files"]:
+        files |= {explaining.DATA, explaining.PAGE}
     if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith("model/")}):
         _doubt(folder, f"the files are not those of its tables: {', '.join(wrong[:5])}")
     return schema, sheets

@@ -96,7 +96,7 @@ class Discriminator:
     draw: Callable[[int, int], NDArray[np.int32]]
 
 
-def discriminator_of(model: Model) -> Discriminator | None:
+def discriminator_of(model: object) -> Discriminator | None:
     """The model's discriminator; None where its method has none."""
     found = getattr(model, "discriminator", None)
     return None if found is None else found()

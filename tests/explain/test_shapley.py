@@ -146,8 +146,8 @@ def test_what_does_not_add_up_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ExplanationError, match="do not add up"):
         explain(mixing, rows, codes(5, seed=1), NAMES)
     model, rows = boosted()
-    right = shapley._raw_scores
-    monkeypatch.setattr(shapley, "_raw_scores", lambda *a: right(*a) + 0.01)
+    right = shapley.raw_scores
+    monkeypatch.setattr(shapley, "raw_scores", lambda *a: right(*a) + 0.01)
     with pytest.raises(ExplanationError, match="do not add up"):
         shapley.trees(model, rows[:5], NAMES)
 
