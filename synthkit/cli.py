@@ -22,8 +22,10 @@ from synthkit.cli_policy import policy
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
 if TYPE_CHECKING:
+    from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import Source
     from synthkit.release.run import Price, Release
+    from synthkit.synthesizers.image_model import ImageModel
     from synthkit.synthesizers.linked import LinkedModel
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
@@ -76,6 +78,7 @@ main.add_command(explain)
 
 
 @main.command()
+@click.argument("what", type=click.Choice(["table", "images"]), default="table")
 @click.option(
     "-o",
     "--output",
@@ -86,8 +89,8 @@ main.add_command(explain)
 )
 @click.option("--epsilon", type=float, default=3.0, show_default=True, help="Budget of the demo release.")
 @_JSON
-def demo(output: Path, epsilon: float, as_json: bool) -> None:
-    """Release the bundled UCI Adult table, from first file to verified bundle.
+def demo(what: str, output: Path, epsilon: float, as_json: bool) -> None:
+    """Release the bundled UCI Adult table, or 5,000 images of MNIST, from first file to verified bundle.
 
     Writes a release file, a ledger of its own and a bundle into the folder; a second run adds a second
     bundle beside the first.
@@ -95,6 +98,7 @@ def demo(output: Path, epsilon: float, as_json: bool) -> None:
     \b
     Example:
       synthkit demo -o synthkit-demo
+      synthkit demo images
     """
     from synthkit.privacy.budget import Budget
     from synthkit.privacy.ledger import Ledger
@@ -108,7 +112,9 @@ def demo(output: Path, epsilon: float, as_json: bool) -> None:
     number = next(n for n in range(1, 10_000) if not (output / f"release-{n}").exists())
     file = output / f"release-{number}.yaml"
     with _writing(file):
-        file.write_text(_DEMO.format(epsilon=epsilon, number=number), encoding="utf-8")
+        file.write_text(
+            (_DEMO if what == "table" else _IMAGE_DEMO).format(epsilon=epsilon, number=number), encoding="utf-8"
+        )
     with _progress(as_json) as progress:
         release = run(Job.read(file), Ledger(output / "ledger.sqlite"), progress=progress)
     verify(release.folder)
@@ -122,6 +128,17 @@ data: {{sample: adult}}
 budget: {{epsilon: {epsilon}, delta: 1.0e-6, adjacency: add-or-remove}}
 method: {{name: auto}}
 rows: 32561
+holdout: 0.2
+output: release-{number}
+"""
+
+_IMAGE_DEMO = """\
+version: 1
+dataset: mnist
+data: {{sample: mnist}}
+budget: {{epsilon: {epsilon}, delta: 1.0e-5, adjacency: add-or-remove}}
+method: {{name: image_moments}}
+rows: 5000
 holdout: 0.2
 output: release-{number}
 """
@@ -181,18 +198,20 @@ def plan(file: Path, as_json: bool) -> None:
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="A .csv or .parquet file to write; of linked tables, a folder.",
+    help="A .csv or .parquet file to write; of linked tables, a folder; of images, a folder or an .npz file.",
 )
 @_JSON
 def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None, output: Path, as_json: bool) -> None:
     """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
 
-    Of linked tables, rows and conditions are of parents; both tables are written into a new folder.
+    Of linked tables, rows and conditions are of parents; both tables are written into a new folder. Of
+    images, the only condition is on their label.
 
     \b
     Example:
       synthkit sample release/ --rows 1000 --where sex=Female -o women.csv
     """
+    from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import write_csv, write_parquet
     from synthkit.synthesizers.base import load
     from synthkit.synthesizers.linked import LinkedModel
@@ -211,6 +230,9 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
     fitted: Any = load(folder)
     if isinstance(fitted, LinkedModel):
         _sample_linked(fitted, rows, where, seed, output, as_json)
+        return
+    if isinstance(fitted.schema, ImageSchema):
+        _sample_images(fitted, rows, where, seed, output, as_json)
         return
     drawn = fitted.sample(rows, where=where, seed=seed)
     with _writing(output):
@@ -250,7 +272,7 @@ def verify(folder: Path, as_json: bool) -> None:
     guarantee = (
         f"epsilon {found.epsilon:.4g} at delta {found.delta:g}" if found.private else "NON-PRIVATE: no guarantee"
     )
-    rows = _counted({table.name: table.rows for table in found.tables})
+    rows = _counted({table.name: table.rows for table in found.tables}, found.what)
     _show(facts, f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed.", as_json)
 
 
@@ -412,10 +434,14 @@ def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[s
     Example:
       synthkit schema check patients.schema.yaml patients.csv
     """
-    from synthkit.data.schema import Schema
+    from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import read
+    from synthkit.release.image_job import read_schema as at
 
-    read_schema = Schema.read(file)
+    read_schema = at(file)
+    if isinstance(read_schema, ImageSchema):
+        _check_image_schema(file, read_schema, data, as_json)
+        return
     label = None
     if data is not None:
         source = _source(data, query, nulls)
@@ -597,6 +623,22 @@ def _sample_linked(
     _show({"rows": counts, "output": str(output)}, f"{_counted(counts)} written into {output}", as_json)
 
 
+def _sample_images(
+    fitted: ImageModel, rows: int, where: dict[str, str], seed: int | None, output: Path, as_json: bool
+) -> None:
+    """Images as a folder of PNG files with a folder for every class, or as one .npz archive."""
+    from synthkit.data.image_files import write_folder, write_npz
+    from synthkit.data.images import Images
+
+    if output.suffix.lower() in (".csv", ".tsv", ".gz", ".parquet"):
+        raise JobError(f"{output}: a model of images gives images; name a folder, or a file that ends in .npz")
+    drawn = fitted.sample(rows, where=where, seed=seed)
+    images = Images(drawn.pixels, drawn.labels)
+    with _writing(output):
+        (write_npz if output.suffix.lower() == ".npz" else write_folder)(images, fitted.schema, output)
+    _show({"rows": rows, "output": str(output)}, f"{rows} images written to {output}", as_json)
+
+
 def _show_price(priced: Price, as_json: bool) -> None:
     from synthkit.privacy import events
 
@@ -656,7 +698,11 @@ def _show_release(made: Release, as_json: bool) -> None:
         "internal": str(made.internal) if made.internal else None,
     }
     budget = made.manifest["budget"]
-    rows = _counted({name: table["rows"] for name, table in tables_of(made.manifest).items()}, "synthetic rows")
+    counts = {name: table["rows"] for name, table in tables_of(made.manifest).items()}
+    rows = _counted(
+        counts,
+        "synthetic rows" if "tables" in made.manifest or "columns" in made.manifest["schema"] else "synthetic images",
+    )
     lines = [
         f"{_near(made.folder)}: {rows}",
         f"  epsilon {made.epsilon:.4f} spent of {budget['epsilon']:g}, delta {budget['delta']:g}",
@@ -698,6 +744,25 @@ def _condition(text: str) -> tuple[str, str]:
     if not equals:
         raise JobError(f"--where {text}: write COLUMN=VALUE")
     return name, value
+
+
+def _check_image_schema(file: Path, read_schema: ImageSchema, data: str | None, as_json: bool) -> None:
+    from synthkit.data.image_files import images_at
+    from synthkit.data.images import read_images
+
+    source = images_at(data) if data is not None else None
+    if source is not None:
+        read_images(source, read_schema, dataset=read_schema.name)
+    facts = {
+        "name": read_schema.name,
+        "size": [read_schema.channels, read_schema.height, read_schema.width],
+        "classes": len(read_schema.classes),
+        "reviewed": read_schema.reviewed,
+        "data": source.label if source else None,
+    }
+    text = f"{file}: schema {read_schema}"
+    text += ", reviewed" if read_schema.reviewed else ", NOT reviewed: a release refuses it"
+    _show(facts, text + (f"; every image of {source.label} fits" if source else ""), as_json)
 
 
 def _source(data: str, query: str | None, nulls: tuple[str, ...]) -> Source:

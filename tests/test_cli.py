@@ -118,7 +118,17 @@ def test_schema_check_names_column_and_count(tmp_path: Path) -> None:
 
 def test_methods_lists_settings() -> None:
     listed = json.loads(call("methods", "--json").output)
-    assert set(listed) == {"aim", "auto", "mst", "tabular_gan", "tabular_vae", "independent", "sdv_baseline", "linked"}
+    assert set(listed) == {
+        "aim",
+        "auto",
+        "mst",
+        "tabular_gan",
+        "tabular_vae",
+        "independent",
+        "sdv_baseline",
+        "linked",
+        "image_moments",
+    }
     assert listed["tabular_gan"]["settings"]["iterations"] > 0
 
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from synthkit.cli import main
 from synthkit.data import constraints
+from synthkit.data.image_files import NpzSource
 from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import read_images
 from synthkit.data.schema import KINDS, Schema
 from synthkit.data.tables import FileSource, check, read
 from synthkit.documents import json_schema, parse_yaml, validate
@@ -327,7 +330,7 @@ def test_the_tutorial_shows_the_hospital() -> None:
     assert shown[1] == parse_yaml((EXAMPLES / "hospital/release.yaml").read_text("utf-8"), source="hospital")
 
 
-@pytest.mark.parametrize("name", ["adult", "hospital", "clinic"])
+@pytest.mark.parametrize("name", ["adult", "hospital", "clinic", "scans"])
 def test_every_release_file_has_a_price(name: str) -> None:
     job = Job.read(EXAMPLES / name / "release.yaml")
     if name == "adult":
@@ -431,3 +434,14 @@ def test_the_sketch_of_a_method_keeps_the_contract(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_scans_fit_the_schema(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "scans/make_scans.py", tmp_path)
+    run(tmp_path / "make_scans.py", cwd=tmp_path, home=tmp_path)
+    job = Job.read(EXAMPLES / "scans/release.yaml")
+    source = NpzSource(tmp_path / "scans.npz", split="train")
+    read_images(source, job.schema, dataset="scans")  # type: ignore[arg-type]
+    arrays = np.load(tmp_path / "scans.npz")
+    assert 0.8 < len(arrays["train_images"]) / job.schema.rows < 1.25
+    assert np.unique(arrays["train_units"], return_counts=True)[1].max() <= job.schema.unit.max_rows

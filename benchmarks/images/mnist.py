@@ -9,7 +9,6 @@ The .npz holds x_train, y_train, x_test, y_test (MNIST's layout; any images of o
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import resource
 import time
@@ -20,9 +19,7 @@ import torch
 
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.session import Session
-from synthkit.synthesizers.image_model import IMAGE_METHODS
-
-_CLASSES = {"image_moments": "ImageMoments"}
+from synthkit.synthesizers.base import METHODS, for_images, method_class, method_for
 
 
 def main() -> None:
@@ -35,8 +32,7 @@ def main() -> None:
     if arguments.train:
         train = common.Labelled(train.pixels[: arguments.train], train.labels[: arguments.train])
     data = common.locked(train, arguments.data.stem)
-    home = importlib.import_module(IMAGE_METHODS[arguments.method])
-    method = getattr(home, _CLASSES[arguments.method])(**json.loads(arguments.settings))
+    method = method_for(data.schema, arguments.method, json.loads(arguments.settings))
     results = []
     print(
         "| epsilon | run | accuracy on real | fit s | sample s | classifier s | peak MB |\n|---|---|---|---|---|---|---|"
@@ -88,7 +84,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--train", type=int, default=0, metavar="N", help="fit to the first N training images")
-    parser.add_argument("--method", choices=sorted(IMAGE_METHODS), default="image_moments")
+    parser.add_argument(
+        "--method", choices=[name for name in METHODS if for_images(method_class(name))], default="image_moments"
+    )
     parser.add_argument("--settings", default="{}", help="of the method, as JSON")
     parser.add_argument("--sample", type=int, default=60_000, help="synthetic images")
     parser.add_argument("--epochs", type=int, default=5)

@@ -193,9 +193,9 @@ def _two_classes(
         return np.asarray(place + bins * (codes[:, trained.target] == high))
 
     counts = noisy_histogram(holdout, session, cell, 2 * bins, sigma, f"scores of {words} by class").reshape(2, bins)
-    auc, auc_interval = _simulated(counts, sigma, _auc)
+    auc, auc_interval = simulated(counts, sigma, _auc)
     right = int(np.searchsorted(edges, 0.5, side="left")) + 1  # first bin at or above one half
-    accuracy, interval = _simulated(counts, sigma, lambda table: _accuracy(table, right))
+    accuracy, interval = simulated(counts, sigma, lambda table: _accuracy(table, right))
     return [
         _tstr(
             "auc",
@@ -238,7 +238,7 @@ def _many_classes(
         counts = noisy_histogram(
             holdout, session, cell, 2 * bins, sigma, f"scores of {words}, class {k + 1} against the rest"
         )
-        area, interval = _simulated(counts.reshape(2, bins), sigma, _auc)
+        area, interval = simulated(counts.reshape(2, bins), sigma, _auc)
         areas.append(area)
         intervals.append(interval)
         weights.append(1.0)
@@ -252,7 +252,7 @@ def _many_classes(
         sigma,
         f"right and wrong predictions of {words}",
     )
-    accuracy, spread = _simulated(hits.reshape(2, 1), sigma, lambda table: float(table[1, 0] / max(1.0, table.sum())))
+    accuracy, spread = simulated(hits.reshape(2, 1), sigma, lambda table: float(table[1, 0] / max(1.0, table.sum())))
     mean = float(np.mean(areas))
     half = float(np.mean([high - low for low, high in intervals]) / 2)
     return [
@@ -335,7 +335,7 @@ def _accuracy(table: NDArray[np.float64], first_positive: int) -> float:
     return float(np.clip(right / total, 0, 1)) if total > 0 else 0.5
 
 
-def _simulated(counts: NDArray[np.float64], sigma: float, statistic: Any) -> tuple[float, tuple[float, float]]:
+def simulated(counts: NDArray[np.float64], sigma: float, statistic: Any) -> tuple[float, tuple[float, float]]:
     """A statistic of noisy counts, and its 95% interval by parametric bootstrap of sampling and noise."""
     rng = np.random.default_rng(0)
     value = float(statistic(counts))
@@ -353,4 +353,4 @@ def _unit(value: float) -> float:
     return min(1.0, max(0.0, float(value)))
 
 
-__all__ = ["LOSS_BOUND", "MODELS", "Downstream", "charged", "exact", "histograms", "train"]
+__all__ = ["LOSS_BOUND", "MODELS", "Downstream", "charged", "exact", "histograms", "simulated", "train"]

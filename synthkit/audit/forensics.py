@@ -2,8 +2,8 @@
 
 Unique texts and numbers are planted in a table before a fit. Whatever comes of it (models, bundles,
 ledgers, logs, tracebacks, reprs) is then searched for them in every form in which software keeps
-values: UTF-8 and UTF-16 text, decimal digits, float and integer bytes, inside gzip, zip, Parquet and
-SQLite files, too.
+values: UTF-8 and UTF-16 text, decimal digits, float and integer bytes, inside gzip, zip, PNG, Parquet
+and SQLite files, too.
 Finding none is no proof; finding one ends the discussion.
 """
 
@@ -51,7 +51,11 @@ def search(places: Mapping[str, bytes | str | Path], planted: Mapping[str, str |
     Raises:
         ValueError: a planted value so short that it would occur by chance.
     """
-    forms = {name: _forms(value) for name, value in planted.items()}
+    return search_bytes(places, {name: _forms(value) for name, value in planted.items()})
+
+
+def search_bytes(places: Mapping[str, bytes | str | Path], forms: Mapping[str, Mapping[str, bytes]]) -> list[Found]:
+    """As :func:`search`, for patterns of bytes: by name, in each of several forms, which are named, too."""
     found = []
     for where, content in _contents(places):
         for name, kept in forms.items():
@@ -102,6 +106,11 @@ def _unpacked(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 for member in archive.namelist():
                     yield from _unpacked(f"{name} ({member})", archive.read(member))
+        elif content.startswith(b"\x89PNG"):
+            from PIL import Image
+
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+                yield f"{name} (pixels)", np.asarray(picture).tobytes()
         elif content.startswith(b"PAR1"):
             import pyarrow.parquet as pq
 
@@ -123,4 +132,4 @@ def _dump(content: bytes) -> bytes:
         return "\n".join(database.iterdump()).encode()
 
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "search", "search_bytes"]

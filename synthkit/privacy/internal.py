@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from synthkit.data.encoding import Table, discretize, to_frame
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
 from synthkit.errors import Refused
 from synthkit.privacy.plan import Charge
@@ -22,6 +24,8 @@ from synthkit.privacy.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_NOT_ALLOWED = "exact figures on real data need 'internal: allow' in the release file"
 
 
 def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
@@ -31,8 +35,19 @@ def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
         Refused: the job does not say ``internal: allow``.
     """
     if not allowed:
-        raise Refused("exact figures on real rows need 'internal: allow' in the release file")
+        raise Refused(_NOT_ALLOWED)
     return discretize(reveal(data), data.schema)
+
+
+def internal_images(data: Private[Images, ImageSchema], *, allowed: bool) -> Images:
+    """The real images, for figures and pictures that never leave the house.
+
+    Raises:
+        Refused: the job does not say ``internal: allow``.
+    """
+    if not allowed:
+        raise Refused(_NOT_ALLOWED)
+    return reveal(data)
 
 
 def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
@@ -43,4 +58,4 @@ def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
     return to_frame(reveal(data), data.schema)
 
 
-__all__ = ["internal_codes", "unprotected_frame"]
+__all__ = ["internal_codes", "internal_images", "unprotected_frame"]

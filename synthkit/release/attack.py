@@ -8,6 +8,7 @@ searched for them and thrown away. What is found is a violation. What is not fou
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import tempfile
@@ -18,15 +19,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dp_accounting
+import numpy as np
 import pandas as pd
 from dp_accounting import DpEvent
 
 import synthkit
-from synthkit.audit import bounds, forensics, linked, neighbours
+from synthkit.audit import bounds, forensics, images, linked, neighbours
 from synthkit.audit.canaries import gradient_canaries, with_and_without
 from synthkit.audit.neighbours import Pair
 from synthkit.audit.programs import saved
 from synthkit.audit.replay import Opener, Program, Replayed, deterministic, replay
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import ImageSource
 from synthkit.data.linked import LinkedSchema, LinkedSource
 from synthkit.data.schema import Categorical, Continuous, Identifier, Integer, Schema
 from synthkit.data.tables import FrameSource, Source
@@ -196,18 +200,24 @@ def _shortened(job: Job) -> dict[str, Any]:
 # Two linked tables go through a replay as one frame, stacked.
 
 
-def _table(schema: Schema | LinkedSchema, rows: int) -> pd.DataFrame:
+def _table(schema: Schema | LinkedSchema | ImageSchema, rows: int) -> pd.DataFrame:
+    if isinstance(schema, ImageSchema):
+        return images.table(schema, rows)
     return neighbours.table(schema, rows) if isinstance(schema, Schema) else linked.table(schema, rows)
 
 
 def _pairs(job: Job, rows: int) -> list[Pair]:
     schema, adjacency = job.schema, job.budget.adjacency
+    if isinstance(schema, ImageSchema):
+        return list(images.pairs(schema, adjacency, images=rows))
     if isinstance(schema, Schema):
         return list(neighbours.pairs(schema, adjacency, rows=rows))
     return list(linked.pairs(schema, adjacency, parents=rows))
 
 
-def _source(frame: pd.DataFrame, schema: Schema | LinkedSchema) -> Source | LinkedSource:
+def _source(frame: pd.DataFrame, schema: Schema | LinkedSchema | ImageSchema) -> Source | LinkedSource | ImageSource:
+    if isinstance(schema, ImageSchema):
+        return images.source(frame, schema)
     if isinstance(schema, Schema):
         return FrameSource(frame)
     above, below = linked.unstacked(frame, schema)
@@ -313,6 +323,8 @@ def _sampled(event: DpEvent) -> tuple[tuple[float, float], int] | None:
 
 def _thrown_away(job: Job, rows: int) -> list[Finding]:
     """Two whole releases of a table with planted values, in a folder that is gone afterwards."""
+    if isinstance(job.schema, ImageSchema):
+        return _thrown_away_images(job, job.schema, rows)
     frame, planted = _planted(job.schema, rows)
     seen = []
     with tempfile.TemporaryDirectory() as folder:
@@ -322,12 +334,7 @@ def _thrown_away(job: Job, rows: int) -> list[Finding]:
             run(trial, Ledger(place / "ledger.sqlite"), allow_unreviewed=True)
             seen.append([path.read_bytes() for path in sorted(trial.output.glob("*.csv"))])
         found = forensics.search({"release": place}, planted) if planted else []
-    fresh = Finding(
-        "two runs",
-        "Is the noise fresh every time?",
-        "no violation found" if seen[0] != seen[1] else "violation",
-        "two releases of the same table " + ("differ" if seen[0] != seen[1] else "are equal to the byte"),
-    )
+    fresh = _fresh(seen[0] != seen[1])
     question = "Is any real value found in what is written: bundle, model, ledger?"
     if not planted:
         none = "every value of the schema's columns is public by declaration: there is nothing to plant"
@@ -335,6 +342,38 @@ def _thrown_away(job: Job, rows: int) -> list[Finding]:
     where = ", ".join(sorted({f"{item.planted} in {item.where} ({item.form})" for item in found})[:5])
     detail = where or f"unique values planted in {', '.join(sorted(planted))}: none found in any form"
     return [fresh, Finding("planted values", question, "violation" if found else "no violation found", detail)]
+
+
+def _fresh(differ: bool) -> Finding:
+    outcome: Outcome = "no violation found" if differ else "violation"
+    detail = "two releases of the same data " + ("differ" if differ else "are equal to the byte")
+    return Finding("two runs", "Is the noise fresh every time?", outcome, detail)
+
+
+def _thrown_away_images(job: Job, schema: ImageSchema, rows: int) -> list[Finding]:
+    """As :func:`_thrown_away`, with a planted pattern; synthetic images that look like it count as it, too."""
+    frame, pattern = images.planted(schema, rows)
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for k in (1, 2):
+            trial = replace(job, source=images.source(frame, schema), output=place / f"release-{k}", model=True)
+            run(trial, Ledger(place / "ledger.sqlite"), allow_unreviewed=True)
+            seen.append((trial.output / "images.npz").read_bytes())
+        found = forensics.search_bytes({"release": place}, {"an image": images.forms(pattern)})
+        drawn = np.load(io.BytesIO(seen[0]), allow_pickle=False)["images"].reshape(
+            -1, schema.height, schema.width, schema.channels
+        )
+    like = images.alike(pattern, np.moveaxis(drawn, -1, 1))
+    where = ", ".join(sorted({f"{item.where} ({item.form})" for item in found})[:5])
+    where = where or (f"{like} synthetic images look like the planted one" if like else "")
+    detail = (
+        where
+        or "an image of random pixels was planted: its pixels are found in no form, and no synthetic one is like it"
+    )
+    outcome: Outcome = "violation" if where else "no violation found"
+    question = "Is any real image found in what is written: bundle, model, ledger?"
+    return [_fresh(seen[0] != seen[1]), Finding("planted values", question, outcome, detail)]
 
 
 def _planted(schema: Schema | LinkedSchema, rows: int) -> tuple[pd.DataFrame, dict[str, str | float | int]]:

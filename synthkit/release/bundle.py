@@ -7,7 +7,7 @@
     model/                      what fitting released, if it is part of the release
 
 Of two linked tables each has its files, named after its schema, and the schema itself beside them:
-``patients.parquet``, ``patients.csv``, ``patients.schema.yaml``.
+``patients.parquet``, ``patients.csv``, ``patients.schema.yaml``. Of images see ``pictures.py``.
 
 The manifest holds nothing that was not released: no digest of the private data, no private number
 of rows, no internal figure. Its privacy claim is not copied from anywhere: :func:`write` and
@@ -29,6 +29,7 @@ import re
 import secrets
 import shutil
 import stat
+import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +46,8 @@ import yaml
 
 import synthkit
 from synthkit.data import encoding
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.linked import LinkedSchema
 from synthkit.data.schema import Categorical, Datetime, Identifier, Numeric, Schema
 from synthkit.documents import canonical_json, validate
@@ -61,8 +64,9 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
-from synthkit.release import explaining, report
+from synthkit.release import explaining, pictures, report
 from synthkit.release.charts import MarginalFigure
+from synthkit.release.pictures import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +108,12 @@ class Facts:
 
     Attributes:
         dataset: the steward's name for the private data.
-        schema: the public domain of the private table, or of two linked ones.
+        schema: the public domain of the private table, of two linked ones, or of images.
         budget: what was asked.
         parts: the parts that the units were assigned to, each by a coin of its own.
         method: the method's registered name.
         settings: the method's settings; plain values.
-        rows: synthetic rows; of linked tables, parents. Choose them from public knowledge: the private
+        rows: synthetic rows; of linked tables, parents; or images. Choose them from public knowledge: the private
             number is not public.
         evidence: figures, free or charged.
         randomness: the noise source's description.
@@ -121,7 +125,7 @@ class Facts:
     """
 
     dataset: str
-    schema: Schema | LinkedSchema
+    schema: Schema | LinkedSchema | ImageSchema
     budget: Budget
     parts: tuple[Part, ...]
     method: str
@@ -175,7 +179,7 @@ class Verification:
     Attributes:
         private: False for a bundle that is honestly marked as without a guarantee.
         epsilon: recomputed from the list of reads; infinity where ``private`` is False.
-        tables: one, or the parents and the children.
+        tables: one, or the parents and the children; or the images.
         files: every file, the manifest included.
         bytes: their total size.
     """
@@ -189,7 +193,7 @@ class Verification:
     delta: float
     adjacency: str
     unit: str
-    tables: tuple[Sheet, ...]
+    tables: tuple[Sheet | Pictures, ...]
     files: tuple[str, ...]
     bytes: int
     manifest_sha256: str
@@ -200,6 +204,11 @@ class Verification:
         return self.tables[0].rows
 
     @property
+    def what(self) -> str:
+        """What the rows are called."""
+        return "images" if isinstance(self.tables[0], Pictures) else "rows"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns; of linked tables, the parents'."""
         return self.tables[0].columns
@@ -208,7 +217,7 @@ class Verification:
 def write(
     folder: Path,
     facts: Facts,
-    *frames: pd.DataFrame,
+    *frames: pd.DataFrame | Images,
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
     beside: Mapping[str, bytes] | None = None,
@@ -223,7 +232,7 @@ def write(
         folder: where to; must not exist yet.
         facts: what the manifest says.
         frames: the synthetic table, or the parents and the children; values within the schema's domain,
-            columns in its order.
+            columns in its order. Or the synthetic images.
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
         beside: the two files of an explanation, by name; or none.
@@ -245,27 +254,27 @@ def write(
         raise JobError(f"{folder.parent}: no such folder; create it first")
     manifest = manifest_of(facts)
     sheets = _sheets(facts.schema, facts.rows, facts.child_rows)
-    tables = [_arrow(_canonical(frame, sheet), sheet.schema) for frame, sheet in zip(frames, sheets, strict=True)]
-    modelled = facts.schema.counted if isinstance(facts.schema, LinkedSchema) else facts.schema
-    known = {*modelled.modelled, *(name for sheet in sheets for name in sheet.schema.modelled)}
+    writers = [_writer(frame, sheet) for frame, sheet in zip(frames, sheets, strict=True)]
+    known = {
+        name for sheet in sheets for name in (sheet.columns if isinstance(sheet, Pictures) else sheet.schema.modelled)
+    }
+    if isinstance(facts.schema, LinkedSchema):
+        known |= set(facts.schema.counted.modelled)
     if unknown := sorted({figure.column for figure in figures} - known):
         raise ValueError(f"figures of columns that the schema does not model: {', '.join(unknown)}")
 
     partial = folder.parent / f".{folder.name}.partial-{secrets.token_hex(8)}"
     try:
         partial.mkdir()
-        for sheet, table in zip(sheets, tables, strict=True):
-            pa.parquet.write_table(table, partial / f"{sheet.name}.parquet")
-            pa.csv.write_csv(table, partial / f"{sheet.name}.csv")
-            if sheet.key is not None:
-                (partial / f"{sheet.name}.schema.yaml").write_bytes(_yaml(sheet.schema))
+        for write_files in writers:
+            write_files(partial)
         if model is not None:
             _write_model(partial / "model", model)
         for name, content in (beside or {}).items():
             (partial / name).write_bytes(content)
         names = _walk(partial)
         manifest["files"] = {name: _describe(partial / name) for name in sorted(names)}
-        (partial / "report.html").write_bytes(report.render(manifest, figures).encode())
+        (partial / "report.html").write_bytes(report.render(manifest, figures, _strips(frames, facts.schema)).encode())
         manifest["files"]["report.html"] = _describe(partial / "report.html")
         manifest["manifest_sha256"] = _digest(manifest)
         (partial / MANIFEST).write_bytes(_serialise(manifest))
@@ -310,7 +319,10 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
         schema, sheets = _check_schema(folder, manifest)
         epsilon = _check_price(folder, manifest, schema)
         for sheet in sheets:
-            _check_data(folder, sheet, contents)
+            if isinstance(sheet, Pictures):
+                _check_pictures(folder, sheet, contents)
+            else:
+                _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
         if explaining.DATA in contents and (problem := explaining.check_public(contents[explaining.DATA])):
             _doubt(folder, problem)
@@ -369,7 +381,9 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
             "adjacency": adjacency.value,
             "unit": str(budget.unit),
             "accountant": accountant,
-            "statement": _statement(total, budget, facts.seeded),
+            "statement": _statement(
+                total, budget, facts.seeded, "image" if isinstance(facts.schema, ImageSchema) else "row"
+            ),
         },
         "parts": parts,
         "method": {"name": facts.method, "settings": facts.settings} | ({"note": facts.note} if facts.note else {}),
@@ -419,7 +433,7 @@ def _check_weights(weights: Sequence[float]) -> None:
         raise JobError(f"the parts' weights sum to {math.fsum(weights):g}; they must sum to 1")
 
 
-def _statement(epsilon: float, budget: Budget, seeded: bool) -> str:
+def _statement(epsilon: float, budget: Budget, seeded: bool, row: str) -> str:
     if seeded:
         return (
             f"{NON_PRIVATE}: the noise came from a fixed seed, and whoever knows the seed can take it away again. "
@@ -430,7 +444,7 @@ def _statement(epsilon: float, budget: Budget, seeded: bool) -> str:
             f"{NON_PRIVATE}: something was released from the private data without enough noise for any finite "
             "epsilon. No guarantee holds."
         )
-    unit = "one row" if budget.unit.column is None else f"one {budget.unit}"
+    unit = f"one {row}" if budget.unit.column is None else f"one {budget.unit}"
     change = {
         Adjacency.ADD_OR_REMOVE: f"were the data of {unit} added or taken away",
         Adjacency.REPLACE_ONE: f"were the data of {unit} replaced by any other",
@@ -537,12 +551,44 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 # The tables ------------------------------------------------------------------------------------
 
 
-def _sheets(schema: Schema | LinkedSchema, rows: int, child_rows: int | None) -> list[Sheet]:
-    """The tables of a bundle, in order."""
+def _sheets(
+    schema: Schema | LinkedSchema | ImageSchema, rows: int, child_rows: int | None
+) -> Sequence[Sheet | Pictures]:
+    """The tables of a bundle, in order; or the images."""
+    if isinstance(schema, ImageSchema):
+        return [Pictures(schema, rows)]
     if isinstance(schema, Schema):
         return [Sheet("data", schema, rows)]
     parent, child, key = schema.parent, schema.child, schema.key
     return [Sheet(parent.name, parent, rows, key), Sheet(child.name, child, child_rows or 0, key, parents=rows)]
+
+
+def _writer(frame: pd.DataFrame | Images, sheet: Sheet | Pictures) -> Callable[[Path], None]:
+    """What writes a table's files into a folder, or the images'. Values are checked before that."""
+    if isinstance(sheet, Pictures):
+        assert isinstance(frame, Images), "a schema of images goes with images"
+        return lambda folder: pictures.write(folder, frame, sheet)
+    assert not isinstance(frame, Images), "images go with a schema of images"
+    table = _arrow(_canonical(frame, sheet), sheet.schema)
+
+    def write_files(folder: Path) -> None:
+        pa.parquet.write_table(table, folder / f"{sheet.name}.parquet")
+        pa.csv.write_csv(table, folder / f"{sheet.name}.csv")
+        if sheet.key is not None:
+            (folder / f"{sheet.name}.schema.yaml").write_bytes(_yaml(sheet.schema))
+
+    return write_files
+
+
+def _strips(
+    frames: Sequence[pd.DataFrame | Images], schema: Schema | LinkedSchema | ImageSchema
+) -> list[tuple[str, bytes]]:
+    """Of images, the report's contact sheet."""
+    if not isinstance(schema, ImageSchema):
+        return []
+    return [
+        strip for images in frames if isinstance(images, Images) for strip in pictures.contact_sheet(images, schema)
+    ]
 
 
 def _yaml(schema: Schema) -> bytes:
@@ -745,13 +791,18 @@ def _check_files(folder: Path, manifest: Mapping[str, Any], found: set[str]) -> 
     return contents
 
 
-def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | LinkedSchema, list[Sheet]]:
+def _check_schema(
+    folder: Path, manifest: Mapping[str, Any]
+) -> tuple[Schema | LinkedSchema | ImageSchema, Sequence[Sheet | Pictures]]:
     """The schema, and every table as it must be; their files are there, and no others."""
     stated = [manifest["tables"][role] for role in _LINKED] if "tables" in manifest else [manifest]
-    schema: Schema | LinkedSchema
+    schema: Schema | LinkedSchema | ImageSchema
     try:
-        schemas = [Schema.from_dict(table["schema"], source="schema") for table in stated]
-        schema = schemas[0] if len(schemas) == 1 else LinkedSchema(*schemas)
+        if "tables" not in manifest and "columns" not in manifest["schema"]:
+            schema = ImageSchema.from_dict(manifest["schema"], source="schema")
+        else:
+            schemas = [Schema.from_dict(table["schema"], source="schema") for table in stated]
+            schema = schemas[0] if len(schemas) == 1 else LinkedSchema(*schemas)
     except (SchemaError, TypeError, ValueError) as problem:
         _doubt(folder, f"the schema contradicts itself: {problem}")
     sheets = _sheets(schema, stated[0]["rows"], stated[-1]["rows"])
@@ -762,17 +813,20 @@ def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | L
     files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
     if explaining.DATA in manifest["files"]:
         files |= {explaining.DATA, explaining.PAGE}
-    if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith("model/")}):
+    folders = ("model/", f"{pictures.FOLDER}/") if isinstance(schema, ImageSchema) else ("model/",)  # images: see below
+    if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith(folders)}):
         _doubt(folder, f"the files are not those of its tables: {', '.join(wrong[:5])}")
     return schema, sheets
 
 
-def _files(sheet: Sheet) -> list[str]:
+def _files(sheet: Sheet | Pictures) -> list[str]:
+    if isinstance(sheet, Pictures):
+        return pictures.files(sheet)
     endings = ["parquet", "csv"] + (["schema.yaml"] if sheet.key is not None else [])
     return [f"{sheet.name}.{ending}" for ending in endings]
 
 
-def _check_price(folder: Path, manifest: Mapping[str, Any], schema: Schema | LinkedSchema) -> float:
+def _check_price(folder: Path, manifest: Mapping[str, Any], schema: Schema | LinkedSchema | ImageSchema) -> float:
     """Recompute what every part cost, and all together. Returns the total."""
     guarantee, asked, seeded = manifest["guarantee"], manifest["budget"], manifest["randomness"]["seeded"]
     try:
@@ -852,6 +906,23 @@ def _check_data(folder: Path, sheet: Sheet, contents: Mapping[str, bytes]) -> No
                 _doubt(folder, f"{sheet.name}.schema.yaml is not the manifest's schema")
     except (DataError, pa.ArrowException, ValueError, TypeError) as problem:
         _doubt(folder, f"the data files do not hold what the schema declares: {problem}")
+
+
+def _check_pictures(folder: Path, sheet: Pictures, contents: Mapping[str, bytes]) -> None:
+    """Every image against the schema, and its files against each other."""
+    try:
+        pictures.check(sheet, contents)
+    except (
+        DataError,
+        pa.ArrowException,
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as problem:
+        _doubt(folder, f"the images are not what the schema declares: {problem}")
 
 
 def _check_report(folder: Path, manifest: Mapping[str, Any], page: bytes) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from synthkit.data import samples
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import ImageSource
 from synthkit.data.linked import LinkedSchema, LinkedSource
 from synthkit.data.schema import Schema
 from synthkit.data.tables import FileSource, SampleSource, Source, SqlSource
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import JobError, SchemaError
 from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.release.image_job import image_source, read_schema
 
 VERSION = 1
 LINKED = "linked"  # the method of linked tables; no table by itself has it
@@ -26,12 +29,12 @@ class Job:
 
     Attributes:
         dataset: the ledger's name for the private dataset; of linked tables, for both together.
-        source: where the rows are; of linked tables, two sources.
+        source: where the rows are; of linked tables, two sources; or where images are.
         schema: what is public about them; of linked tables, about both.
         budget: what the release may cost.
         method: a registered method's name, or ``linked``.
         settings: its settings.
-        rows: how many synthetic rows; of linked tables, parents.
+        rows: how many synthetic rows; of linked tables, parents; or images.
         output: the bundle's folder.
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
@@ -40,8 +43,8 @@ class Job:
     """
 
     dataset: str
-    source: Source | LinkedSource
-    schema: Schema | LinkedSchema
+    source: Source | LinkedSource | ImageSource
+    schema: Schema | LinkedSchema | ImageSchema
     budget: Budget
     method: str
     rows: int
@@ -70,14 +73,16 @@ class Job:
         validate(document, "release/job.v1.json", source=str(path), error=JobError)
         folder = path.resolve().parent
         method = dict(document.get("method", {"name": LINKED}))
-        source: Source | LinkedSource
-        schema: Schema | LinkedSchema
+        source: Source | LinkedSource | ImageSource
+        schema: Schema | LinkedSchema | ImageSchema
         if "tables" in document:
             _refuse_for_linked(document, method["name"], path)
             source, schema = _linked(document["tables"], folder, path)
         else:
             _refuse_linked(method["name"], path)
-            source, schema = _source(document["data"], folder), _schema(document, folder, path)
+            schema = _schema(document, folder, path)
+            at = image_source if isinstance(schema, ImageSchema) else _source
+            source = at(document["data"], folder)
         return cls(
             dataset=document["dataset"],
             source=source,
@@ -135,17 +140,18 @@ def _linked(tables: Mapping[str, Mapping[str, Any]], folder: Path, path: Path) -
     return LinkedSource(_source(above["data"], folder), _source(below["data"], folder)), schema
 
 
-def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema:
+def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema | ImageSchema:
     if "schema" in document:
-        return Schema.read(folder / document["schema"])
+        return read_schema(folder / document["schema"])
     if "sample" in document["data"]:
-        return samples.schema(document["data"]["sample"])
+        name = document["data"]["sample"]
+        return samples.image_schema(name) if name in samples.image_names() else samples.schema(name)
     raise JobError(
         f"{path}: no schema; name the file that says what is public about the data ('synthkit schema draft')"
     )
 
 
-def _budget(budget: Mapping[str, Any], schema: Schema | LinkedSchema, path: Path) -> Budget:
+def _budget(budget: Mapping[str, Any], schema: Schema | LinkedSchema | ImageSchema, path: Path) -> Budget:
     adjacency = budget.get("adjacency", Adjacency.ADD_OR_REMOVE)
     try:
         return Budget(float(budget["epsilon"]), float(budget["delta"]), adjacency, schema.unit)
@@ -154,6 +160,8 @@ def _budget(budget: Mapping[str, Any], schema: Schema | LinkedSchema, path: Path
 
 
 def _source(data: Mapping[str, Any], folder: Path) -> Source:
+    if asked := sorted(set(data) & {"split", "convert", "image_column", "label_column"}):
+        raise JobError(f"data.{asked[0]} is for images, and the schema declares a table; leave it out")
     nulls = tuple(data.get("null_values", ()))
     if "path" in data:
         if "://" in data["path"]:  # not shown: it may hold a password

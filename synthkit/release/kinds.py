@@ -1,6 +1,6 @@
-"""What a release is of: one table, or two linked ones. All that the two do differently, and nothing else.
+"""What a release is of: one table, two linked ones, or images. All that they do differently, and nothing else.
 
-``run.py`` is the way that both go. The classes here have no decision of their own: each step calls what
+``run.py`` is the way that all go; of images see ``image_kind.py``. The classes here have no decision of their own: each step calls what
 does it for that kind of data, under the same name.
 """
 
@@ -18,6 +18,8 @@ from synthkit.assess import holdout as holdout_report
 from synthkit.assess import internal as internal_report
 from synthkit.assess import linked as linked_report
 from synthkit.data.encoding import Table
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images, ImageSource
 from synthkit.data.linked import LinkedSchema, LinkedSource
 from synthkit.data.private import Private
 from synthkit.data.schema import Categorical, Numeric, Schema
@@ -36,7 +38,7 @@ from synthkit.privacy.session import Session
 from synthkit.release import internal
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.job import LINKED, Job
-from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, built, method
+from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, built, method_for
 from synthkit.synthesizers.linked import Linked, LinkedModel, LinkedSynthetic
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Kind(Protocol):
     """
 
     @property
-    def schemas(self) -> Sequence[Schema]: ...
+    def schemas(self) -> Sequence[Schema | ImageSchema]: ...
     @property
     def recipe(self) -> Any: ...
 
@@ -77,8 +79,8 @@ class Kind(Protocol):
     def internal(self, folder: Path, training: Any, held: Any, synthetic: Any, *, allowed: bool) -> None:
         """Exact figures, into a folder beside the bundle. Nothing of them returns."""
 
-    def frames(self, synthetic: Any) -> list[pd.DataFrame]:
-        """The synthetic tables as they are released, in the order of ``schemas``."""
+    def frames(self, synthetic: Any) -> Sequence[pd.DataFrame | Images]:
+        """The synthetic tables as they are released, in the order of ``schemas``; or the images."""
 
     def figures(self, model: Any, synthetic: Any) -> list[MarginalFigure]:
         """Released one-way marginals beside the synthetic tables'."""
@@ -195,6 +197,14 @@ def kind_of(job: Job) -> Kind:
         JobError: a method, a source or a wish that does not go with the schema.
     """
     source, schema = job.source, job.schema
+    if isinstance(schema, ImageSchema) or isinstance(source, ImageSource):
+        from synthkit.release.image_kind import LabelledImages  # torch
+
+        if not isinstance(source, ImageSource):
+            raise JobError(f"schema {schema.name} declares images, and the data are a table's; use images_at()")
+        if not isinstance(schema, ImageSchema):
+            raise JobError("the data are images, and the schema is a table's; images need an ImageSchema")
+        return LabelledImages(source, schema, method_for(schema, job.method, job.settings))
     if isinstance(schema, LinkedSchema):
         if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal or job.explain:
             raise JobError(
@@ -203,7 +213,7 @@ def kind_of(job: Job) -> Kind:
         return LinkedTables(source, schema, built(Linked, job.settings))
     if isinstance(source, LinkedSource):
         raise JobError("two sources need a LinkedSchema")
-    return OneTable(source, schema, method(job.method, job.settings))
+    return OneTable(source, schema, method_for(schema, job.method, job.settings))
 
 
 def _figures(

@@ -31,15 +31,19 @@ _CERTAIN = 0.95  # above this share of right guesses, the page says that the bou
 _FALSE_ALARMS = (0.01, 0.05, 0.10)
 
 
-def render(manifest: Mapping[str, Any], figures: Sequence[MarginalFigure]) -> str:
+def render(
+    manifest: Mapping[str, Any], figures: Sequence[MarginalFigure], strips: Sequence[tuple[str, bytes]] = ()
+) -> str:
     """The report as one self-contained HTML page.
 
     Args:
         manifest: as :mod:`synthkit.release.bundle` writes it; the entries that the report cannot
             know (its own digest, the manifest's) are not looked at.
         figures: released noisy marginals beside the synthetic ones.
+        strips: of synthetic images, every class's label and some images side by side, a PNG file.
     """
     guarantee, tables = manifest["guarantee"], tables_of(manifest)
+    images = "tables" not in manifest and "columns" not in manifest["schema"]
     page: str = (
         environment()
         .get_template("report.html.j2")
@@ -47,7 +51,9 @@ def render(manifest: Mapping[str, Any], figures: Sequence[MarginalFigure]) -> st
             m=manifest,
             tables=tables,
             private=guarantee["private"],
-            unit=_unit(manifest["budget"]["unit"], list(tables)),
+            images=images,
+            unit=_unit(manifest["budget"]["unit"], list(tables), "image" if images else "row"),
+            strips=[(label, base64.b64encode(content).decode()) for label, content in strips],
             epsilon=_epsilon(guarantee["epsilon"]),
             bound=_bound(guarantee) if guarantee["private"] else None,
             one_in=_one_in(guarantee["delta"]),
@@ -55,7 +61,12 @@ def render(manifest: Mapping[str, Any], figures: Sequence[MarginalFigure]) -> st
             reviewed=all(table["schema"].get("reviewed", False) for table in tables.values()),
             evidence=_evidence(manifest["evidence"]),
             figures=_by_table(figures),
-            files={name: entry for name, entry in sorted(manifest.get("files", {}).items()) if name != "report.html"},
+            files={
+                name: entry
+                for name, entry in sorted(manifest.get("files", {}).items())
+                if name != "report.html" and not name.startswith("images/")
+            },
+            pictures=sum(name.startswith("images/") for name in manifest.get("files", {})),
             embedded_id=EMBEDDED,
             embedded=_script_safe(embedded(manifest)),
         )
@@ -260,16 +271,17 @@ def _one_in(delta: float) -> str:
     return f"{math.floor(1 / delta + 1e-6):,}" if delta > 1e-15 else f"{1 / delta:.0e}"
 
 
-def _unit(unit: Mapping[str, Any], tables: Sequence[str]) -> dict[str, str]:
-    """The unit of privacy, in words that fit into sentences."""
+def _unit(unit: Mapping[str, Any], tables: Sequence[str], row: str) -> dict[str, str]:
+    """The unit of privacy, in words that fit into sentences; ``row`` is what a row is called."""
     if unit["column"] is None:
-        return {"one": "row", "data": "one row", "whole": "one single row of the table"}
+        whole = "one single row of the table" if row == "row" else f"one single {row} with its label"
+        return {"one": row, "data": f"one {row}", "whole": whole, "rows": f"{row}s"}
     rows, name = unit["max_rows"], unit["column"]
-    most = "the one row" if rows == 1 else f"all rows, at most {rows:,},"
+    most = f"the one {row}" if rows == 1 else f"all {row}s, at most {rows:,},"
     whole = f"{most} that belong to one {name}"
     if len(tables) == 2:
         whole = f"one {name}: the row in {tables[0]} and all rows in {tables[1]}, at most {rows - 1:,}"
-    return {"one": name, "data": f"the rows of one {name}", "whole": whole}
+    return {"one": name, "data": f"the {row}s of one {name}", "whole": whole, "rows": f"{row}s"}
 
 
 def _by_table(figures: Sequence[MarginalFigure]) -> dict[str, list[MarginalFigure]]:

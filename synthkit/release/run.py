@@ -19,6 +19,8 @@ from typing import Any
 import pandas as pd
 from dp_accounting import DpEvent
 
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images, ImageSource
 from synthkit.data.schema import Schema
 from synthkit.data.tables import FrameSource, Source
 from synthkit.errors import (
@@ -44,10 +46,11 @@ from synthkit.release import bundle, explaining
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
 from synthkit.synthesizers.base import Model, Progress, settings_of, silent
-from synthkit.synthesizers.linked import LinkedModel
+from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
 
 _DECLARED = "What the schema declares (columns, categories, bounds, about how many rows) is taken as public."
-_UNITS = "Rows of the same person that carry different identifiers, or none, count as different units."
+_DECLARED_IMAGES = "What the schema declares (size, classes, about how many images) is taken as public."
+_UNITS = "What belongs to the same person but carries different identifiers, or none, count as different units."
 _SETTINGS = (
     "Choices made by people who saw the private data (which method, which settings, whether to release) are not priced."
 )
@@ -61,7 +64,7 @@ class Price:
         training: plan of the fit.
         holdout: plan of the quality report, or None without a holdout.
         share: probability of the holdout.
-        cells: rows times columns of the synthetic table, or of both.
+        cells: rows times columns of the synthetic table, or of both; of images, about as much work.
     """
 
     training: Plan
@@ -121,7 +124,7 @@ class Made:
     """What :func:`produce` made, before it is written anywhere.
 
     Attributes:
-        kind: one table, or two.
+        kind: one table, two, or images.
         model, synthetic, evidence: released values.
         training, held: the locked rows of both parts; ``held`` is None without a holdout.
     """
@@ -134,9 +137,14 @@ class Made:
     held: Any
 
     @property
-    def frames(self) -> list[pd.DataFrame]:
-        """The synthetic tables as they are released."""
+    def frames(self) -> Sequence[pd.DataFrame | Images]:
+        """The synthetic tables as they are released; or the images."""
         return self.kind.frames(self.synthetic)
+
+    @property
+    def child_rows(self) -> int | None:
+        """Synthetic children, of linked tables."""
+        return len(self.synthetic.children) if isinstance(self.synthetic, LinkedSynthetic) else None
 
 
 def price(job: Job) -> Price:
@@ -192,26 +200,26 @@ def run(
 
 
 def fit(
-    data: pd.DataFrame | Source,
-    schema: Schema,
+    data: pd.DataFrame | Source | ImageSource,
+    schema: Schema | ImageSchema,
     budget: Budget,
     *,
     dataset: str,
-    name: str = "auto",
+    name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     noise: NoiseSource | None = None,
     allow_unreviewed: bool = False,
     progress: Progress = silent,
 ) -> Model:
-    """Fit a model on a table: booked, charged, and free to sample from ever after.
+    """Fit a model on a table or on labelled images: booked, charged, and free to sample from ever after.
 
     Args:
-        data: a frame or any source.
+        data: a frame or any source, of a table or of images.
         schema: what is public about it.
         budget: what the fit may cost; its unit must be the schema's.
         dataset: the ledger's name for the data.
-        name: the method.
+        name: the method; None: ``auto`` for tables, ``image_moments`` for images.
         settings: its settings.
         ledger: where to book; None: the default ledger of this account.
         noise: a seeded source makes the model reproducible and NON-PRIVATE, for tests.
@@ -221,7 +229,8 @@ def fit(
     Raises:
         InputError, Refused: as :func:`run`.
     """
-    source = data if isinstance(data, Source) else FrameSource(data)
+    source = data if isinstance(data, (Source, ImageSource)) else FrameSource(data)
+    name = name or ("image_moments" if isinstance(schema, ImageSchema) else "auto")
     job = Job(dataset, source, schema, budget, name, 0, Path(), settings or {}, holdout=0.0)
     model: Model = fit_job(job, ledger, noise=noise, allow_unreviewed=allow_unreviewed, progress=progress)
     return model
@@ -387,7 +396,8 @@ def facts_of(
     parts = [bundle.Part("training", 1 - share, sessions[0].trace)]
     if priced.holdout:
         parts.append(bundle.Part("holdout", share, sessions[1].trace))
-    not_covered = [_DECLARED, _SETTINGS] + ([_UNITS] if job.schema.unit.column else [])
+    declared = _DECLARED_IMAGES if isinstance(job.schema, ImageSchema) else _DECLARED
+    not_covered = [declared, _SETTINGS] + ([_UNITS] if job.schema.unit.column else [])
     return bundle.Facts(
         dataset=job.dataset,
         schema=job.schema,
@@ -397,7 +407,7 @@ def facts_of(
         settings=settings_of(made.kind.recipe),
         note=priced.training.note,
         rows=job.rows,
-        child_rows=len(made.frames[1]) if len(made.frames) > 1 else None,
+        child_rows=made.child_rows,
         evidence=made.evidence,
         randomness=noise.description,
         seeded=noise.seeded,

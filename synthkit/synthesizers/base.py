@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from synthkit.data.encoding import Table, discretize, from_frame, to_frame, undiscretize
+from synthkit.data.image_schema import ImageSchema
 from synthkit.data.private import Private
 from synthkit.data.repair import repaired, unsolvable
 from synthkit.data.schema import Categorical, Column, Continuous, Datetime, Identifier, Integer, Numeric, Schema
@@ -105,7 +106,9 @@ def discriminator_of(model: object) -> Discriminator | None:
 class Method(Protocol):
     """A recipe with its settings: a frozen dataclass, one per paper.
 
-    A class attribute ``short`` may name settings that shorten post-processing alone: audits use it.
+    A class attribute ``short`` may name settings that shorten post-processing alone: audits use it. One
+    named ``takes`` says ``"images"`` where the method is for labelled images: then ``schema`` is an
+    :class:`~synthkit.data.image_schema.ImageSchema`, ``data`` are images, and so is what the model draws.
     """
 
     name: ClassVar[str]
@@ -141,6 +144,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
     "auto": (
         "synthkit.synthesizers.portfolio:Auto",
         "the method that suits, chosen from public facts alone",
+    ),
+    "image_moments": (
+        "synthkit.synthesizers.image_moments:ImageMoments",
+        "labelled images: noisy class moments of public features, and a decoder trained on them",
     ),
     "mst": (
         "synthkit.synthesizers.mst:Mst",
@@ -200,6 +207,28 @@ def method_class(name: str) -> type[Method]:
     return kind
 
 
+def method_for(schema: Schema | ImageSchema, name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """The method called ``name``, with its settings, for data of ``schema``'s kind.
+
+    Raises:
+        JobError: as :func:`method`; or the method is for images and the schema a table's, or the other way round.
+    """
+    kind = method_class(name)
+    images = isinstance(schema, ImageSchema)
+    if images != for_images(kind):
+        theirs, ours = ("a table", "images") if images else ("images", "a table")
+        suitable = sorted(other for other in METHODS if for_images(method_class(other)) == images)
+        raise JobError(
+            f"method {name} is for {theirs}, and schema {schema.name} declares {ours}; there are {', '.join(suitable)}"
+        )
+    return built(kind, settings)
+
+
+def for_images(kind: type[Method]) -> bool:
+    """Whether a method takes labelled images; others take tables."""
+    return getattr(kind, "takes", "a table") == "images"
+
+
 def settings_of(fitted: Named) -> dict[str, Any]:
     """A method's settings as plain values."""
     return {field.name: getattr(fitted, field.name) for field in fields(fitted)}  # type: ignore[arg-type]
@@ -223,7 +252,7 @@ def check_settings(owner: object, **bounds: tuple[float, float]) -> None:
 
 
 def load(folder: str | Path) -> Model:
-    """Open a saved model.
+    """Open a saved model, of a table or of images.
 
     Raises:
         InputError: not a model, damaged, or of another version.
@@ -231,8 +260,10 @@ def load(folder: str | Path) -> Model:
     folder = Path(folder)
     document = read_model_card(folder)
     home = _AROUND.get(document["method"]) or method_class(document["method"]).__module__
-    loader: Callable[[Path, dict[str, Any], Schema], Model] = getattr(importlib.import_module(home), "load")  # noqa: B009
-    return loader(folder, document["parameters"], Schema.from_dict(document["schema"], source=str(folder)))
+    loader: Callable[[Path, dict[str, Any], Schema | ImageSchema], Model]
+    loader = getattr(importlib.import_module(home), "load")  # noqa: B009
+    kind = Schema if "columns" in document["schema"] else ImageSchema
+    return loader(folder, document["parameters"], kind.from_dict(document["schema"], source=str(folder)))
 
 
 class Writable(Protocol):
@@ -385,9 +416,11 @@ __all__ = [
     "codes_of",
     "discriminator_of",
     "finish",
+    "for_images",
     "load",
     "method",
     "method_class",
+    "method_for",
     "read_model_card",
     "sample_where",
     "settings_of",

@@ -156,8 +156,12 @@ def bases(shape: tuple[int, int, int], codes: int, energies: int, count: int) ->
 def _components(rows: Tensor, width: int) -> Tensor:
     """The ``width`` leading eigenvectors of the rows' second moment, each with its largest entry positive."""
     rows = rows.double()
-    _, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-    leading = vectors.flip(1)[:, :width]
+    if len(rows) < rows.shape[1]:  # the same by the smaller of the two products
+        _, weights = torch.linalg.eigh(rows @ rows.T / len(rows))
+        leading = F.normalize(rows.T @ weights.flip(1)[:, :width], dim=0)
+    else:
+        _, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        leading = vectors.flip(1)[:, :width]
     signs = leading.gather(0, leading.abs().argmax(dim=0, keepdim=True)).sign()
     components: Tensor = (leading * signs).float()
     return components

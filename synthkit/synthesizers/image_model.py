@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from synthkit.data.image_schema import ImageSchema
 from synthkit.errors import InputError, JobError
-from synthkit.synthesizers.base import read_model_card, write_model_card
+from synthkit.privacy.mechanisms.counts import NoisyMarginal
+from synthkit.synthesizers.base import load, write_model_card
 from synthkit.synthesizers.features import resized, working_shape
 from synthkit.synthesizers.network_model import set_state
 from synthkit.synthesizers.networks import seeded
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _BATCH = 250
 _TRIES = 4  # draws of an image that got another label than the wanted one
-IMAGE_METHODS: Mapping[str, str] = {"image_moments": "synthkit.synthesizers.image_moments"}
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,20 @@ class ImageModel:
         schema: what it was fitted under.
         method: the method's name.
         network: released values only.
-        parameters: plain values that the network is built from.
+        parameters: plain values that the network is built from, and the classes' noisy ``counts`` with the
+            standard deviation of their noise, ``counts_sigma``.
     """
 
     schema: ImageSchema
     method: str
     network: nn.Module
     parameters: Mapping[str, Any]
+
+    @property
+    def marginals(self) -> tuple[NoisyMarginal, ...]:
+        """The classes' noisy counts, as they were released."""
+        counts = np.array(self.parameters["counts"], dtype=np.float64)
+        return (NoisyMarginal(("label",), counts, float(self.parameters["counts_sigma"])),)
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> SyntheticImages:
         """``n`` labelled images; classes about as often as they were counted, with noise.
@@ -169,13 +175,10 @@ def load_image_model(folder: str | Path) -> ImageModel:
     Raises:
         InputError: not an image model, damaged, or of another version.
     """
-    folder = Path(folder)
-    card = read_model_card(folder)
-    home = IMAGE_METHODS.get(card["method"])
-    if home is None:
-        raise InputError(f"{folder}: a model of {card['method']}, which draws no images")
-    loader: Callable[[Path, dict[str, Any], ImageSchema], ImageModel] = getattr(importlib.import_module(home), "load")  # noqa: B009
-    return loader(folder, card["parameters"], ImageSchema.from_dict(card["schema"], source=str(folder)))
+    model: object = load(folder)
+    if not isinstance(model, ImageModel):
+        raise InputError(f"{folder}: a model that draws no images; open it with load()")
+    return model
 
 
 def read_network(network: nn.Module, folder: Path) -> None:
@@ -218,7 +221,6 @@ def _given(where: Mapping[str, Any], schema: ImageSchema) -> int | None:
 
 __all__ = [
     "Decoder",
-    "IMAGE_METHODS",
     "ImageModel",
     "ImageNetwork",
     "SyntheticImages",

@@ -43,7 +43,7 @@ from synthkit.data.private import Private
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import compose
-from synthkit.privacy.mechanisms.image_moments import ClassMoments, class_moments_event, noisy_class_moments
+from synthkit.privacy.mechanisms.image_moments import COUNT, ClassMoments, class_moments_event, noisy_class_moments
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
@@ -77,6 +77,7 @@ class ImageMoments:
     """
 
     name: ClassVar[str] = "image_moments"
+    takes: ClassVar[str] = "images"
     short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2}  # public bases and post-processing; for audits
 
     codes: int = 60
@@ -128,7 +129,13 @@ class ImageMoments:
         chosen = public[likely.topk(max(2, int(_CHOSEN * len(public)))).indices]
         # DECODE
         _trained(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.7 * share, "training the decoder"))
-        parameters = {"codes": widths[0], "energies": widths[1], "moved": self.moved}
+        parameters = {
+            "codes": widths[0],
+            "energies": widths[1],
+            "moved": self.moved,
+            "counts": moments[1].counts.tolist(),
+            "counts_sigma": moments[1].sigma / COUNT,
+        }
         return ImageModel(schema, self.name, network.eval(), parameters)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:

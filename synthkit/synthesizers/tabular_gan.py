@@ -52,7 +52,7 @@ from synthkit.synthesizers.base import (
 from synthkit.synthesizers.choosing import named
 from synthkit.synthesizers.critic import Critic, ScoreCritic, Scores, counted
 from synthkit.synthesizers.graphical import Clique
-from synthkit.synthesizers.marginals import Measured, target_position
+from synthkit.synthesizers.marginals import Measured, simplex, target_position
 from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
@@ -316,7 +316,7 @@ class ChosenCells:
             blocks = (torch.arange(one_hot.sizes[j]) + one_hot.starts[j] for j in (left, right))
             grid = torch.meshgrid(levels, *blocks, indexing="ij")
             where.append(torch.stack([axis.reshape(-1) for axis in grid]))
-            shares.append(counts.ravel() / measured.rows)
+            shares.append(simplex(counts / measured.rows).ravel())
         self.shares = torch.tensor(np.concatenate(shares), dtype=torch.float32)
         self.spread = chosen[0].sigma / measured.rows if chosen else 0.0
         self._levels, self._left, self._right = torch.cat(where, dim=1)

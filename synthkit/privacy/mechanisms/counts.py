@@ -25,6 +25,8 @@ import numpy as np
 from dp_accounting import DpEvent
 
 from synthkit.data.encoding import Table, discretize
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
 from synthkit.data.schema import Schema
 from synthkit.privacy.budget import Adjacency, Budget
@@ -135,6 +137,33 @@ def noisy_histogram(
     return _release(session, charge, np.bincount(placed, minlength=cells)[:cells].astype(np.float64))
 
 
+def noisy_image_histogram(
+    data: Private[Images, ImageSchema],
+    session: Session,
+    cell_of: Callable[[Images], int],
+    cells: int,
+    sigma: float,
+    what: str,
+) -> NDArray[np.float64]:
+    """Release how many images fall into each cell of a public partition.
+
+    Args:
+        data: the images.
+        session: charged ``counts_event(sigma)``.
+        cell_of: one image, with its label, to its cell in 0..cells-1. It is called with one image at a
+            time: what a network computes of an image may be rounded otherwise among others.
+        cells: how many cells; what lies beyond counts for the last.
+        sigma: noise of every cell, in images.
+        what: what the cells are, in public words.
+    """
+    session.check(data)
+    charge = _charge(session, sigma, "noisy histogram", what)
+    images = reveal(data)
+    placed = [cell_of(images.take(np.array([i]))) for i in range(images.rows)]
+    inside = np.clip(np.array(placed, dtype=np.int64), 0, cells - 1)
+    return _release(session, charge, np.bincount(inside, minlength=cells).astype(np.float64))
+
+
 def exact_marginals(
     rows: Table | NDArray[np.integer], schema: Schema, queries: Sequence[tuple[str, ...]]
 ) -> list[NDArray[np.float64]]:
@@ -187,6 +216,7 @@ __all__ = [
     "exact_marginal",
     "exact_marginals",
     "noisy_histogram",
+    "noisy_image_histogram",
     "noisy_marginals",
     "tabulate",
 ]

@@ -16,15 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dp_accounting
 import numpy as np
 from dp_accounting import DpEvent
 
 from synthkit.data.encoding import Table
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
-from synthkit.data.schema import Numeric
+from synthkit.data.schema import Numeric, Schema
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.plan import Charge
@@ -38,6 +40,9 @@ _CHUNK = 100_000  # rows at a time
 _LARGEST = 1e150  # larger entries count as infinite: their squares would be
 _STEPS = 2.0**32  # exact sums: of up to 2^31 rows in 64 bits
 
+R = TypeVar("R", Table, Images)  # rows: of a table, or images
+S = TypeVar("S", Schema, ImageSchema)
+
 
 def sum_event(sigma: float, norm_bound: float, budget: Budget) -> DpEvent:
     """The cost of one noisy sum of rows' vectors of L2 norm at most ``norm_bound``."""
@@ -45,9 +50,9 @@ def sum_event(sigma: float, norm_bound: float, budget: Budget) -> DpEvent:
 
 
 def noisy_sum(
-    data: Private[Table],
+    data: Private[R, S],
     session: Session,
-    vector_of: Callable[[Table], NDArray[np.float64]],
+    vector_of: Callable[[R], NDArray[np.float64]],
     width: int,
     norm_bound: float,
     sigma: float,
@@ -56,9 +61,10 @@ def noisy_sum(
     """Release the sum of a bounded vector over all rows.
 
     Args:
-        data: the rows.
+        data: the rows, or images.
         session: charged ``sum_event(sigma, norm_bound)``.
-        vector_of: a table of n rows to vectors (n, width), looking at one row at a time.
+        vector_of: a table of n rows to vectors (n, width), looking at one row at a time. It is called with one
+            image at a time: what a network computes of an image may be rounded otherwise among others.
         width: length of the vectors.
         norm_bound: L2 bound a row; longer vectors are scaled down, non-finite ones set to zero.
         sigma: standard deviation of the noise on every coordinate.
@@ -72,9 +78,9 @@ def noisy_sum(
     charge = Charge(sum_event(sigma, norm_bound, budget), "noisy sum", radius, _SOURCE, what)
     session.charge(charge)
     table = reveal(data)
-    total = np.zeros(width, dtype=np.int64)
-    for start in range(0, table.rows, _CHUNK):
-        chunk = table.take(np.arange(start, min(start + _CHUNK, table.rows)))
+    total, size = np.zeros(width, dtype=np.int64), 1 if isinstance(table, Images) else _CHUNK
+    for start in range(0, table.rows, size):
+        chunk = table.take(np.arange(start, min(start + size, table.rows)))
         vectors = np.asarray(vector_of(chunk), dtype=np.float64)  # (b, width)
         if vectors.shape != (chunk.rows, width):
             raise MethodError(f"noisy_sum needs one vector of {width} numbers for each row")
