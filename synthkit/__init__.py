@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from synthkit.data.linked import LinkedSchema
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
+    from synthkit.policy.document import Policy
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
     from synthkit.release.bundle import verify
+    from synthkit.release.hand_out import Release
+    from synthkit.release.handling import Handling
     from synthkit.release.job import Job
     from synthkit.release.linked import fit_linked, price_linked
-    from synthkit.release.run import Price, Release, fit, price, run
+    from synthkit.release.permission import Asker
+    from synthkit.release.run import Price, fit, price, resume, run
     from synthkit.synthesizers.base import Synthetic, load, method
     from synthkit.synthesizers.linked import load_linked
 
@@ -36,16 +40,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Adjacency": "synthkit.privacy.budget:Adjacency",
+    "Asker": "synthkit.release.permission:Asker",
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
+    "Handling": "synthkit.release.handling:Handling",
     "ImageSchema": "synthkit.data.image_schema:ImageSchema",
     "ImageSource": "synthkit.data.images:ImageSource",
     "Images": "synthkit.data.images:Images",
     "Job": "synthkit.release.job:Job",
     "Ledger": "synthkit.privacy.ledger:Ledger",
     "LinkedSchema": "synthkit.data.linked:LinkedSchema",
+    "Policy": "synthkit.policy.document:Policy",
     "Price": "synthkit.release.run:Price",
-    "Release": "synthkit.release.run:Release",
+    "Release": "synthkit.release.hand_out:Release",
     "Schema": "synthkit.data.schema:Schema",
     "Synthetic": "synthkit.synthesizers.base:Synthetic",
     "Unit": "synthkit.data.schema:Unit",
@@ -59,6 +66,7 @@ _HOMES = {
     "price": "synthkit.release.run:price",
     "price_linked": "synthkit.release.linked:price_linked",
     "read_images": "synthkit.data.images:read_images",
+    "resume": "synthkit.release.run:resume",
     "run": "synthkit.release.run:run",
     "verify": "synthkit.release.bundle:verify",
 }
@@ -79,14 +87,17 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Adjacency",
+    "Asker",
     "Budget",
     "Evidence",
+    "Handling",
     "ImageSchema",
     "ImageSource",
     "Images",
     "Job",
     "Ledger",
     "LinkedSchema",
+    "Policy",
     "Price",
     "Release",
     "Schema",
@@ -103,6 +114,7 @@ __all__ = [
     "price",
     "price_linked",
     "read_images",
+    "resume",
     "run",
     "verify",
 ]

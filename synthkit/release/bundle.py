@@ -62,6 +62,7 @@ from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
 from synthkit.release import report
 from synthkit.release.charts import MarginalFigure
+from synthkit.release.handling import SYNTHETIC, Handling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MANIFEST = "manifest.json"
+SEALS = ("gate.json",)  # beside what the manifest lists; `seals` checks them
 NON_PRIVATE = "NON-PRIVATE"
 UNREVIEWED = (
     "The schema was drafted from the data and nobody has vouched for it: categories, bounds and the number of rows "
@@ -117,6 +119,8 @@ class Facts:
         unreviewed_allowed: somebody allowed a release under a schema that nobody vouched for.
         child_rows: synthetic children as they were drawn; None where there is one table.
         note: what the method's plan says in words.
+        handling: how the release is to be handled.
+        policy: what is to be said of the policy's first decision; None where none was asked.
     """
 
     dataset: str
@@ -133,6 +137,8 @@ class Facts:
     unreviewed_allowed: bool
     child_rows: int | None = None
     note: str = ""
+    handling: Handling = Handling()
+    policy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +282,7 @@ def write(
     return manifest
 
 
-def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
+def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
     """Check everything that a bundle says of itself, and recompute its price.
 
     Checked are: the layout (no file missing, none added, no links); every size and digest; the
@@ -290,7 +296,7 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
 
     Args:
         folder: the bundle.
-        beside: names of files in ``folder`` that the caller checks itself, such as a signature.
+        beside: names of files in ``folder`` that the caller checks itself, such as signatures.
 
     Raises:
         VerificationFailed: on any doubt; the message says which.
@@ -371,6 +377,8 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
         "versions": _versions(),
         "code": {"sha256": _code_digest()},
         "not_covered": not_covered,
+        "handling": facts.handling.to_dict(),
+        **({} if facts.policy is None else {"policy": facts.policy}),
     }
     plain: dict[str, Any] = _plain(manifest, "manifest")
     return plain
@@ -750,6 +758,8 @@ def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | L
     sheets = _sheets(schema, stated[0]["rows"], stated[-1]["rows"])
     if any(table["columns"] != list(sheet.columns) for table, sheet in zip(stated, sheets, strict=True)):
         _doubt(folder, "columns is not what the schema releases")
+    if SYNTHETIC not in manifest["handling"]["labels"]:
+        _doubt(folder, f"it does not carry the label {SYNTHETIC!r}")
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
     files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}

@@ -14,7 +14,10 @@ from synthkit.data.schema import Schema
 from synthkit.data.tables import FileSource, SampleSource, Source, SqlSource
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import JobError, SchemaError
+from synthkit.policy.request import ANY
 from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.release.handling import Handling
+from synthkit.release.permission import STEWARD, Asker
 
 VERSION = 1
 LINKED = "linked"  # the method of linked tables; no table by itself has it
@@ -36,6 +39,9 @@ class Job:
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
         model: the fitted model is part of the bundle.
+        asker: who asks for it, under which policy.
+        handling: what the release says about how it is to be handled.
+        trust: the file of keys whose signatures count, or None.
     """
 
     dataset: str
@@ -49,6 +55,9 @@ class Job:
     holdout: float = 0.2
     internal: bool = False
     model: bool = False
+    asker: Asker = Asker()
+    handling: Handling = Handling()
+    trust: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Job:
@@ -88,7 +97,17 @@ class Job:
             holdout=float(document.get("holdout", 0.2)),
             internal=document.get("internal") == "allow",
             model=document.get("model", False),
+            asker=_asker(document, folder),
+            handling=Handling.from_dict(document.get("handling", {})),
+            trust=folder / document["trust"] if "trust" in document else None,
         )
+
+
+def _asker(document: Mapping[str, Any], folder: Path) -> Asker:
+    role, purpose = document.get("as", STEWARD), document.get("for", ANY)
+    if "policy" not in document:
+        return Asker(None, role, purpose)
+    return Asker.under(folder / document["policy"], role=role, purpose=purpose)
 
 
 def _refuse_both(document: Mapping[str, Any], path: Path) -> None:

@@ -222,7 +222,13 @@ def test_what_runs_is_what_was_priced(made: Release, folder: Path) -> None:
 
 def test_a_bundle_holds_both_tables_and_verifies(made: Release) -> None:
     names = {f"{name}.{ending}" for name in ("patients", "visits") for ending in ("csv", "parquet", "schema.yaml")}
-    assert {path.name for path in made.folder.iterdir()} == {*names, "manifest.json", "report.html", "model"}
+    assert {path.name for path in made.folder.iterdir()} == {
+        *names,
+        "manifest.json",
+        "report.html",
+        "gate.json",
+        "model",
+    }
     found = sk.verify(made.folder)
     assert found.private and found.epsilon == pytest.approx(made.epsilon) and found.rows == 150
     patients, visits = (pd.read_csv(made.folder / f"{name}.csv") for name in ("patients", "visits"))

@@ -49,6 +49,7 @@ def test_a_release_verifies_and_is_booked(tmp_path: Path, ledger: Ledger) -> Non
         "data.parquet",
         "manifest.json",
         "report.html",
+        "gate.json",
         "model",
     }
     assert [entry.kind for entry in ledger.entries()] == ["reserve", "commit"]
