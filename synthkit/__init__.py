@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from synthkit.policy.document import Policy
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
-    from synthkit.release.bundle import verify
     from synthkit.release.hand_out import Release
     from synthkit.release.handling import Handling
     from synthkit.release.job import Job
     from synthkit.release.linked import fit_linked, price_linked
     from synthkit.release.permission import Asker
     from synthkit.release.run import Price, fit, price, resume, run
+    from synthkit.release.seals import verify
     from synthkit.synthesizers.base import Synthetic, load, method
     from synthkit.synthesizers.linked import load_linked
 
@@ -68,7 +68,7 @@ _HOMES = {
     "read_images": "synthkit.data.images:read_images",
     "resume": "synthkit.release.run:resume",
     "run": "synthkit.release.run:run",
-    "verify": "synthkit.release.bundle:verify",
+    "verify": "synthkit.release.seals:verify",
 }
 
 

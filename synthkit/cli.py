@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import click
 from synthkit import __version__
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
+from synthkit.cli_trust import attest, keys, log, sign, write_verifier
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def main() -> None:
     """
 
 
-main.add_command(policy)
+for _command in (policy, keys, sign, attest, log):
+    main.add_command(_command)
 
 
 @main.command()
@@ -89,9 +92,9 @@ def demo(output: Path, epsilon: float, as_json: bool) -> None:
     """
     from synthkit.privacy.budget import Budget
     from synthkit.privacy.ledger import Ledger
-    from synthkit.release.bundle import verify
     from synthkit.release.job import Job
     from synthkit.release.run import run
+    from synthkit.release.seals import verify
 
     Budget(epsilon, 1e-6)  # refused before a file is written
     with writing(output):
@@ -234,19 +237,39 @@ def sample(
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--trust", type=click.Path(path_type=Path), help="The file of the keys that you trust (keys.toml).")
+@click.option("--policy", type=click.Path(path_type=Path), help="The policy file that must have decided.")
+@click.option(
+    "--at", type=click.DateTime(["%Y-%m-%d"]), help="The day on which signatures must hold.  [default: today]"
+)
+@click.option("--write-verifier", "alone", type=click.Path(path_type=Path), help="Write a verifier that stands alone.")
 @JSON
-def verify(folder: Path, as_json: bool) -> None:
-    """Check a bundle: every digest, no other file, epsilon recomputed. Exits 1 on any doubt.
+def verify(
+    folder: Path | None,
+    trust: Path | None,
+    policy: Path | None,
+    at: datetime | None,
+    alone: Path | None,
+    as_json: bool,
+) -> None:
+    """Check a bundle: every digest, no other file, epsilon recomputed, signatures, gate, log. Exits 1 on any doubt.
 
     \b
     Example:
-      synthkit verify release/
+      synthkit verify release/ --trust keys.toml
     """
-    from synthkit.release.bundle import verify as check
+    from synthkit.release.seals import verify as check
 
+    if alone is not None:
+        with writing(alone):
+            write_verifier(alone)
+        show({"written": str(alone)}, f"{alone} written; it needs Python 3.11 and the package 'cryptography'.", as_json)
+        return
+    if folder is None:
+        raise JobError("name the FOLDER of a bundle")
     try:
-        found = check(folder)
+        found = check(folder, trust=trust, policy=policy, now=None if at is None else at.replace(tzinfo=UTC))
     except VerificationFailed as problem:
         if as_json:
             click.echo(json.dumps({"verified": False, "problem": str(problem)}))
@@ -261,12 +284,17 @@ def verify(folder: Path, as_json: bool) -> None:
         "rows": found.rows,
         "tables": {table.name: table.rows for table in found.tables},
         "files": sorted(found.files),
+        "policy": found.policy,
+        "seals": list(found.seals),
     }
     guarantee = (
         f"epsilon {found.epsilon:.4g} at delta {found.delta:g}" if found.private else "NON-PRIVATE: no guarantee"
     )
     rows = _counted({table.name: table.rows for table in found.tables})
-    show(facts, f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed.", as_json)
+    lines = [f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed."]
+    if found.policy:
+        lines.append(f"  policy {found.policy['name']}, asked as {found.policy['as']} for {found.policy['for']}")
+    show(facts, "\n".join([*lines, *(f"  {seal}" for seal in found.seals)]), as_json)
 
 
 class _AuditGroup(click.Group):

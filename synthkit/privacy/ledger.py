@@ -174,7 +174,7 @@ class Ledger:
         self.location = url.render_as_string(hide_password=True)
         self._timeout = timeout
         self._engine = self._connect(url)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             exists = self._recognise(connection)
         if not exists:
             self._create()
@@ -299,7 +299,7 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be used, or does not verify.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             account = _account(dataset, self._chain(connection))
         committed = sum(release.committed for release in account.live.values())
         return Spent(
@@ -321,19 +321,19 @@ class Ledger:
             JobError, LedgerError: as :meth:`reserve`.
         """
         _check_name(dataset)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             account = _account(dataset, self._chain(connection))
         account.check_comparable(budget)
         return account.with_release("", _Release(budget, _stored_form(event))).epsilon()
 
     def datasets(self) -> list[str]:
         """The names of all datasets with an entry, sorted."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return sorted({entry.dataset for entry in self._chain(connection)})
 
     def entries(self, dataset: str | None = None) -> list[Entry]:
         """All entries (of ``dataset``), in order. The chain is not checked: see :meth:`verify`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = self._rows(connection)
         return [_entry(row) for row in rows if dataset is None or row["dataset"] == dataset]
 
@@ -346,7 +346,7 @@ class Ledger:
         Raises:
             LedgerError: names the first entry that was changed, moved or removed.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return len(self._chain(connection))
 
     # Reading and appending
@@ -357,10 +357,10 @@ class Ledger:
         It is asked twice. The first answer counts only where it is a refusal; it leaves the slow
         part, pricing, in the accountant's cache, so that others are not kept waiting under the lock.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             entries = self._chain(connection)
         decide(entries)
-        with self._transaction(write=True) as connection:
+        with self.transaction(write=True) as connection:
             entries = self._chain(connection)
             dataset, payload = decide(entries)
             row = {
@@ -409,8 +409,11 @@ class Ledger:
         )
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        """One snapshot to read from or, with ``write``, the one transaction that may append."""
+    def transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        """One snapshot to read from or, with ``write``, the one transaction that may append.
+
+        Others may keep tables of their own beside the ledger's, under the same lock.
+        """
         postgres = self._engine.dialect.name == "postgresql"
         try:
             with self._engine.connect() as connection:
@@ -472,7 +475,7 @@ class Ledger:
         return True
 
     def _create(self) -> None:
-        with self._transaction(write=True) as connection:
+        with self.transaction(write=True) as connection:
             if self._recognise(connection):
                 return  # another process was faster
             _tables.create_all(connection, checkfirst=False)

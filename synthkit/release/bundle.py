@@ -13,7 +13,7 @@ of rows, no internal figure. Its privacy claim is not copied from anywhere: :fun
 :func:`verify` both recompute epsilon from the list of reads.
 
 :func:`verify` finds any accidental change to any byte. It is no defence against a forger, who can
-recompute every digest here; for that, a bundle is signed.
+recompute every digest here; for that, a bundle is signed (:mod:`~synthkit.release.sign`).
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ from synthkit.privacy.plan import Charge
 from synthkit.release import report
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.handling import SYNTHETIC, Handling
+from synthkit.release.verify_alone import MANIFEST, SEALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +71,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
-MANIFEST = "manifest.json"
-SEALS = ("gate.json",)  # beside what the manifest lists; `seals` checks them
 NON_PRIVATE = "NON-PRIVATE"
 UNREVIEWED = (
     "The schema was drafted from the data and nobody has vouched for it: categories, bounds and the number of rows "
@@ -183,6 +182,8 @@ class Verification:
         tables: one, or the parents and the children.
         files: every file, the manifest included.
         bytes: their total size.
+        policy: what the manifest says of the decision that was made before data opened, or None.
+        seals: what was found of signatures and log, in words; empty where they were not looked at.
     """
 
     folder: Path
@@ -198,6 +199,8 @@ class Verification:
     files: tuple[str, ...]
     bytes: int
     manifest_sha256: str
+    policy: Mapping[str, Any] | None = None
+    seals: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -292,7 +295,8 @@ def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
     embedded facts; that a fixed seed and an unreviewed schema are owned up to.
 
     Not checked, because the bundle alone cannot prove it: that the list of reads is complete, and
-    that whoever wrote the manifest is who you think.
+    that whoever wrote the manifest is who you think. Signatures and the gate's result, which stand beside
+    the manifest, are checked by :func:`synthkit.release.seals.verify`.
 
     Args:
         folder: the bundle.
@@ -330,6 +334,7 @@ def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
         files=(MANIFEST, *manifest["files"]),
         bytes=size + sum(entry["bytes"] for entry in manifest["files"].values()),
         manifest_sha256=manifest["manifest_sha256"],
+        policy=manifest.get("policy"),
     )
 
 

@@ -6,11 +6,10 @@ only be given now. What the gate says is written beside the manifest (``gate.jso
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from dp_accounting import DpEvent
 from synthkit.documents import umask, write_atomically
 from synthkit.errors import JobError, PolicyDenied
 from synthkit.evidence import Evidence
-from synthkit.policy.gate import Attestation, Gate, Parcel, gate
+from synthkit.policy.gate import Attestation, Gate, Parcel, gate, nobody
 from synthkit.privacy.ledger import Ledger
-from synthkit.release import bundle, permission
+from synthkit.release import log, permission, sign
 from synthkit.release.handling import Handling
 from synthkit.release.job import Job
-
-GATE = "gate.json"
+from synthkit.release.verify_alone import GATE, MANIFEST, manifest_digest
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,11 @@ def hand_out(job: Job, event: DpEvent, ledger: Ledger, *, internal: Path | None 
         PolicyDenied: the gate is shut. The bundle stays where it is held.
     """
     held = held_for(job.output)
-    if not (held / bundle.MANIFEST).is_file():
+    if not (held / MANIFEST).is_file():
         raise JobError(f"{held}: no bundle is held there; 'synthkit release' without --resume makes one")
     if os.path.lexists(job.output):
         raise JobError(f"{job.output} exists; move it away (a release is never overwritten)")
-    manifest = json.loads((held / bundle.MANIFEST).read_bytes())
+    manifest = json.loads((held / MANIFEST).read_bytes())
     if "policy" not in manifest:
         raise JobError(f"{held}: its manifest tells of no policy; it was not made by a release")
     decided = _ask(job, event, ledger, held, manifest)
@@ -89,17 +87,13 @@ def hand_out(job: Job, event: DpEvent, ledger: Ledger, *, internal: Path | None 
     if decided.allowed:
         document = {"bundle": manifest_digest(held), **decided.to_dict()}
         write_atomically(held / GATE, json.dumps(document, indent=2) + "\n")
+        log.enter(ledger, held, dataset=job.dataset)
         held.chmod(0o777 & ~umask())
         held.rename(job.output)
         folder = job.output
     epsilon = manifest["guarantee"]["epsilon"]
     spent = math.inf if epsilon is None else epsilon
     return Release(folder, manifest, spent, evidence, internal, decided, held=not decided.allowed)
-
-
-def manifest_digest(folder: Path) -> str:
-    """SHA-256 of a bundle's manifest file: what signatures are about (``sha256sum`` gives the same)."""
-    return hashlib.sha256((folder / bundle.MANIFEST).read_bytes()).hexdigest()
 
 
 def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping[str, Any]) -> Gate:
@@ -114,9 +108,13 @@ def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping
         retention=handling.retention_days,
     )
     asked = permission.request(job, event, "release", total=spent.epsilon, unreviewed=True)
-    attestations: Sequence[Attestation] = ()
+    stated: Sequence[Attestation] = ()
+    verify: Callable[[Attestation], bool] = nobody
+    if job.trust is not None:
+        trust = sign.trusted(job.trust)
+        stated, verify = list(sign.attestations(held, trust)), sign.believes(trust)
     first = permission.recorded(manifest["policy"])
-    return gate(job.asker.applied.reread(), first, asked, parcel, list(_figures(manifest)), attestations)
+    return gate(job.asker.applied.reread(), first, asked, parcel, _figures(manifest), stated, verify=verify)
 
 
 def _figures(manifest: Mapping[str, Any]) -> list[Evidence]:
@@ -141,4 +139,4 @@ def _ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None
     return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
-__all__ = ["GATE", "Release", "hand_out", "held_for", "manifest_digest"]
+__all__ = ["Release", "hand_out", "held_for"]

@@ -25,6 +25,7 @@ from synthkit.policy.request import Request
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.release import bundle
 from synthkit.release.permission import Asker
+from synthkit.release.verify_alone import MANIFEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
         InputError: there is no internal folder beside it, or it has no holdout.
     """
     verified = bundle.verify(released)
-    manifest = json.loads((released / bundle.MANIFEST).read_text("utf-8"))
+    manifest = json.loads((released / MANIFEST).read_text("utf-8"))
     _ask(manifest, asker)
     if len(verified.tables) > 1:
         raise InputError(f"{released}: of linked tables; membership is attacked in releases of one table alone")

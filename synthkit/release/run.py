@@ -39,7 +39,7 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.release import bundle, permission
+from synthkit.release import bundle, permission, sign
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
@@ -173,6 +173,8 @@ def run(
     progress(0.0, "pricing")
     priced = _price(job)
     _refuse_beforehand(job, priced, allow_unreviewed)
+    if job.trust is not None:
+        sign.trusted(job.trust)  # a file that cannot be used is found out before anything is paid for
     actions = ["plan", "train", *(["assess-internal"] if job.internal else []), "release"]
 
     def decide(total: float) -> Decision:

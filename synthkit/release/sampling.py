@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from synthkit.errors import JobError
-from synthkit.release.bundle import MANIFEST
 from synthkit.release.permission import Asker
+from synthkit.release.verify_alone import MANIFEST
 from synthkit.synthesizers.base import load
 
 

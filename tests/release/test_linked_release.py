@@ -227,6 +227,7 @@ def test_a_bundle_holds_both_tables_and_verifies(made: Release) -> None:
         "manifest.json",
         "report.html",
         "gate.json",
+        "log.json",
         "model",
     }
     found = sk.verify(made.folder)

@@ -50,6 +50,7 @@ def test_a_release_verifies_and_is_booked(tmp_path: Path, ledger: Ledger) -> Non
         "manifest.json",
         "report.html",
         "gate.json",
+        "log.json",
         "model",
     }
     assert [entry.kind for entry in ledger.entries()] == ["reserve", "commit"]
