@@ -3,6 +3,7 @@
     data.parquet   data.csv     the synthetic table, twice
     manifest.json               what it is, what it cost, what it does not cover, digests of the rest
     report.html                 the same for people, with pictures
+    label.json, croissant.json, datasheet.md    the same as labelling rules, catalogues and colleagues want it
     model/                      what fitting released, if it is part of the release
 
 Of two linked tables each has its files, named after its schema, and the schema itself beside them:
@@ -60,8 +61,9 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
-from synthkit.release import report
+from synthkit.release import labels, report
 from synthkit.release.charts import MarginalFigure
+from synthkit.release.companions import COMPANIONS, companions
 from synthkit.release.handling import SYNTHETIC, Handling
 from synthkit.release.verify_alone import MANIFEST, SEALS
 
@@ -261,6 +263,7 @@ def write(
     try:
         partial.mkdir()
         for sheet, table in zip(sheets, tables, strict=True):
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), **labels.metadata(manifest)})
             pa.parquet.write_table(table, partial / f"{sheet.name}.parquet")
             pa.csv.write_csv(table, partial / f"{sheet.name}.csv")
             if sheet.key is not None:
@@ -269,6 +272,9 @@ def write(
             _write_model(partial / "model", model)
         names = _walk(partial)
         manifest["files"] = {name: _describe(partial / name) for name in sorted(names)}
+        for name, content in companions(manifest).items():
+            (partial / name).write_bytes(content)
+            manifest["files"][name] = _describe(partial / name)
         (partial / "report.html").write_bytes(report.render(manifest, figures).encode())
         manifest["files"]["report.html"] = _describe(partial / "report.html")
         manifest["manifest_sha256"] = _digest(manifest)
@@ -317,6 +323,7 @@ def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
         for sheet in sheets:
             _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
+        _check_companions(folder, manifest, sheets, contents)
     except OSError as problem:
         _doubt(folder, f"cannot be read: {problem.strerror or problem}")
     guarantee = manifest["guarantee"]
@@ -767,7 +774,7 @@ def _check_schema(folder: Path, manifest: Mapping[str, Any]) -> tuple[Schema | L
         _doubt(folder, f"it does not carry the label {SYNTHETIC!r}")
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
-    files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
+    files = {file for sheet in sheets for file in _files(sheet)} | {"report.html", *COMPANIONS}
     if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith("model/")}):
         _doubt(folder, f"the files are not those of its tables: {', '.join(wrong[:5])}")
     return schema, sheets
@@ -871,6 +878,19 @@ def _check_report(folder: Path, manifest: Mapping[str, Any], page: bytes) -> Non
         stated = None
     if stated != report.embedded(manifest):
         _doubt(folder, "report.html was made for another manifest")
+
+
+def _check_companions(
+    folder: Path, manifest: Mapping[str, Any], sheets: Sequence[Sheet], contents: Mapping[str, bytes]
+) -> None:
+    """What says again what the manifest says, says the same; and the tables carry their labels."""
+    for name, content in companions(manifest).items():
+        if contents[name] != content:
+            _doubt(folder, f"{name} does not say what the manifest says")
+    for sheet in sheets:
+        carried = pa.parquet.read_metadata(BytesIO(contents[f"{sheet.name}.parquet"])).metadata or {}
+        if wrong := [key.decode() for key, mark in labels.metadata(manifest).items() if carried.get(key) != mark]:
+            _doubt(folder, f"{sheet.name}.parquet does not carry the manifest's label ({', '.join(wrong)})")
 
 
 __all__ = ["Facts", "Part", "Verification", "manifest_of", "verify", "write"]

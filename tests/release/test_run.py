@@ -51,6 +51,9 @@ def test_a_release_verifies_and_is_booked(tmp_path: Path, ledger: Ledger) -> Non
         "report.html",
         "gate.json",
         "log.json",
+        "label.json",
+        "croissant.json",
+        "datasheet.md",
         "model",
     }
     assert [entry.kind for entry in ledger.entries()] == ["reserve", "commit"]
