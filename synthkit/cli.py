@@ -21,6 +21,7 @@ from synthkit import __version__
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
 from synthkit.cli_trust import attest, keys, log, sign, write_verifier
+from synthkit.cli_vault import shred, vault
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def main() -> None:
     """
 
 
-for _command in (policy, keys, sign, attest, log):
+for _command in (policy, keys, sign, attest, log, vault, shred):
     main.add_command(_command)
 
 

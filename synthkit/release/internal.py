@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 from synthkit.audit.membership import Attack, attacks
+from synthkit.data import vault
 from synthkit.data.encoding import discretize, from_frame
 from synthkit.data.schema import Schema
-from synthkit.data.tables import write_parquet
-from synthkit.documents import write_atomically
 from synthkit.errors import InputError
 from synthkit.policy.decide import decide
 from synthkit.policy.request import Request
@@ -39,8 +39,7 @@ def keep_parts(folder: Path, training: NDArray[np.int32], holdout: NDArray[np.in
     names = list(schema.modelled)
     rows = pd.DataFrame(np.concatenate([training, holdout]), columns=names)
     rows.insert(0, "__holdout__", np.arange(len(rows)) >= len(training))
-    write_parquet(rows, folder / PARTS)
-    (folder / PARTS).chmod(0o600)
+    vault.put(folder / PARTS, rows.to_parquet(index=False))
 
 
 def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
@@ -61,7 +60,7 @@ def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
     if len(verified.tables) > 1:
         raise InputError(f"{released}: of linked tables; membership is attacked in releases of one table alone")
     beside = released.absolute().with_name(f"{released.absolute().name}.internal")
-    if not (beside / PARTS).is_file():
+    if (parts := vault.get(beside / PARTS)) is None:
         raise InputError(
             f"{beside / PARTS}: no such file; it is written where the release file says 'internal: allow' and holds a holdout"
         )
@@ -69,13 +68,13 @@ def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
     modelled = Schema(name=schema.name, columns=schema.modelled, rows=schema.rows)
     frame = pd.read_parquet(released / "data.parquet")[list(schema.modelled)]
     synthetic = discretize(from_frame(frame, modelled, source=str(released)), modelled)
-    rows = pd.read_parquet(beside / PARTS)
+    rows = pd.read_parquet(BytesIO(parts))
     codes, held = rows[list(schema.modelled)].to_numpy(dtype=np.int32), rows["__holdout__"].to_numpy(dtype=bool)
     found = attacks(codes[~held], codes[held], synthetic)
     if not found:
         raise InputError(f"{beside / PARTS}: too few rows on one side; a holdout is needed to tell members from")
     document = {"warning": _WARNING, "bundle": verified.manifest_sha256, "attacks": [vars(one) for one in found]}
-    write_atomically(beside / "membership.json", json.dumps(document, indent=1) + "\n")
+    vault.put(beside / "membership.json", (json.dumps(document, indent=1) + "\n").encode())
     return found
 
 

@@ -7,7 +7,6 @@ one line of ``attestations.intoto.jsonl`` beside the manifest. How it is read, `
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from synthkit.policy.gate import Attestation
 from synthkit.policy.names import trouble
 from synthkit.release import bundle, verify_alone
 from synthkit.release.verify_alone import Doubt, Trust
+from synthkit.secret_files import read_secret, write_secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,45 +82,6 @@ def new_key(path: Path, name: str, roles: tuple[str, ...], *, days: int = DAYS) 
         f'[keys."{name}"]\npublic = "{verify_alone.public_text(private.public_key().public_bytes_raw())}"\n'
         f"roles = [{listed}]\nexpires = {verify_alone.write_time(expires)}\n"
     )
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, from its first byte on; never over another.
-
-    Raises:
-        JobError: it exists, or cannot be written.
-    """
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        raise JobError(f"{path} exists; a key is never overwritten: name another file") from None
-    except OSError as problem:
-        raise JobError(f"{path}: cannot be written: {problem.strerror}; name another place") from None
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def read_secret(path: Path) -> bytes:
-    """Read a file that only its owner may read.
-
-    Raises:
-        JobError: there is none, or others may read or write it.
-    """
-    try:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode & 0o777
-            if mode & 0o077:
-                raise JobError(
-                    f"{path}: others may read or write this key (mode {mode:o}); 'chmod 600 {path}', and think about "
-                    "whether somebody has done so"
-                )
-            return stream.read()
-    except FileNotFoundError:
-        raise JobError(f"{path}: no such key; 'synthkit keys new' makes one") from None
-    except OSError as problem:
-        raise JobError(f"{path}: cannot be read: {problem.strerror}") from None
 
 
 def read_key(path: Path) -> Signer:
@@ -259,7 +220,5 @@ __all__ = [
     "believes",
     "new_key",
     "read_key",
-    "read_secret",
     "trusted",
-    "write_secret",
 ]
