@@ -17,7 +17,7 @@ from synthkit.data.tables import FileSource, SampleSource, Source, SqlSource
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import JobError, SchemaError
 from synthkit.privacy.budget import Adjacency, Budget
-from synthkit.release.image_job import image_source, read_schema
+from synthkit.release.image_job import image_source, read_schema, with_folder
 
 VERSION = 1
 LINKED = "linked"  # the method of linked tables; no table by itself has it
@@ -87,7 +87,7 @@ class Job:
             schema=schema,
             budget=_budget(document["budget"], schema, path),
             method=method.pop("name"),
-            settings=method,
+            settings=with_folder(method, lambda public: str(folder / public)),
             rows=document["rows"],
             output=folder / document["output"],
             holdout=float(document.get("holdout", 0.2)),
