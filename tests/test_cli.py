@@ -128,6 +128,8 @@ def test_methods_lists_settings() -> None:
         "sdv_baseline",
         "linked",
         "image_moments",
+        "image_gan",
+        "image_vae",
     }
     assert listed["tabular_gan"]["settings"]["iterations"] > 0
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Predict = Callable[["NDArray[np.uint8]"], "NDArray[np.int64]"]
 
 _MOST = {"cnn": 60_000, "logistic": 6_000, "boosting": 6_000}  # images that each learns from
-_EPOCHS, _STEPS = 5, 400  # of the network: so many epochs, and not fewer steps
+_EPOCHS, _STEPS = 5, 200  # of the network: so many epochs, and not fewer steps
 _SIDE = 12  # the two others see images at most so high and wide
 _HELD = 0.2  # of the synthetic images, for choices
 
@@ -52,11 +52,12 @@ def trained(images: Images, classes: int, name: str) -> Classifier:
     """
     rng = np.random.default_rng(0)
     some = images.take(rng.permutation(images.rows)[: _MOST[name]])
-    only = np.unique(some.labels[int(_HELD * some.rows) :])
+    held = max(int(some.rows > 1), int(_HELD * some.rows))
+    learnt = some.take(np.arange(held, some.rows))
+    only = np.unique(learnt.labels)
     if len(only) == 1:  # nothing to tell apart
         return Classifier(name, lambda pixels: np.full(len(pixels), only[0], dtype=np.int64))
-    held = int(_HELD * some.rows)
-    return Classifier(name, TRAINERS[name](some.take(np.arange(held, some.rows)), some.take(np.arange(held)), classes))
+    return Classifier(name, TRAINERS[name](learnt, some.take(np.arange(held)), classes))
 
 
 def _cnn(learnt: Images, held: Images, classes: int) -> Predict:

@@ -8,16 +8,21 @@ coupling of coins by position leaves everyone else's coin alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from synthkit.audit.neighbours import Pair
+from synthkit.audit.programs import Fits, saved
+from synthkit.audit.replay import Opener, Program
 from synthkit.data.encoding import unit_keys
 from synthkit.data.image_schema import ImageSchema
-from synthkit.data.images import ArraySource
-from synthkit.privacy.budget import Adjacency
+from synthkit.data.images import ArraySource, Images, read_images
+from synthkit.data.private import Private
+from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.rows import bound_contributions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +78,34 @@ def source(frame: pd.DataFrame, schema: ImageSchema) -> ArraySource:
     """A frame of images as a source."""
     units = None if schema.unit.column is None else frame[schema.unit.column].to_numpy()
     return ArraySource(np.stack(list(frame["image"])), frame["label"].to_numpy(), units)
+
+
+def fitting(method: Fits, schema: ImageSchema, budget: Budget, *, images: int = 20) -> Program:
+    """``method`` as a program to replay: read, bound, fit, save, sample.
+
+    Args:
+        method: what is attacked.
+        schema, budget: under which.
+        images: synthetic ones that are drawn and compared.
+    """
+    plan = method.plan(schema, budget)
+
+    def program(frame: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
+        steps: list[tuple[float, str]] = []
+        box: Private[Images, ImageSchema] = read_images(source(frame, schema), schema, dataset=schema.name)
+        session = open_session(plan)
+        bounded = bound_contributions(box, noise)
+        model = method.fit(bounded, session, progress=lambda share, what: steps.append((share, what)))
+        drawn = model.sample(images, seed=0)
+        return {
+            "progress": steps,
+            "model": saved(model),
+            "pixels": drawn.pixels,
+            "labels": drawn.labels,
+            "spent": session.spent,
+        }
+
+    return program
 
 
 def planted(schema: ImageSchema, images: int) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
@@ -173,4 +206,4 @@ KINDS: Mapping[str, Draw] = {
     "static": _static,
 }
 
-__all__ = ["KINDS", "alike", "forms", "pairs", "people", "planted", "source", "table"]
+__all__ = ["KINDS", "alike", "fitting", "forms", "pairs", "people", "planted", "source", "table"]

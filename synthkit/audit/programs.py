@@ -23,10 +23,10 @@ from synthkit.privacy.session import Session
 class Fits(Protocol):
     """The part of a method that is attacked."""
 
-    def plan(self, schema: Schema, budget: Budget) -> Plan:
+    def plan(self, schema: Any, budget: Budget) -> Plan:
         """The price of a fit."""
 
-    def fit(self, data: Private[Any], session: Session, *, progress: Any = ...) -> Any:
+    def fit(self, data: Private[Any, Any], session: Session, *, progress: Any = ...) -> Any:
         """Run it; the model has ``sample`` and ``save``."""
 
 

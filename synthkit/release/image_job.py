@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,4 +56,19 @@ def image_source(data: Mapping[str, Any], folder: Path) -> ImageSource:
     return ParquetSource(source.path, **columns, convert=convert)
 
 
-__all__ = ["image_source", "read_schema"]
+def with_folder(settings: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A method's settings with its folder of public images (``warm_start``) changed, where it has one.
+
+    Args:
+        settings: of a method; of ``image_gan`` the folder is among those of its warm start.
+        change: the folder as it stands to what it becomes.
+    """
+    found = dict(settings)
+    if isinstance(found.get("warm_start"), str) and found["warm_start"]:
+        found["warm_start"] = change(found["warm_start"])
+    if isinstance(found.get("moments"), Mapping):
+        found["moments"] = with_folder(found["moments"], change)
+    return found
+
+
+__all__ = ["image_source", "read_schema", "with_folder"]

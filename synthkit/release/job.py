@@ -19,7 +19,7 @@ from synthkit.errors import JobError, SchemaError
 from synthkit.policy.request import ANY
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.release.handling import Handling
-from synthkit.release.image_job import image_source, read_schema
+from synthkit.release.image_job import image_source, read_schema, with_folder
 from synthkit.release.permission import STEWARD, Asker
 
 VERSION = 1
@@ -98,7 +98,7 @@ class Job:
             schema=schema,
             budget=_budget(document["budget"], schema, path),
             method=method.pop("name"),
-            settings=method,
+            settings=with_folder(method, lambda public: str(folder / public)),
             rows=document["rows"],
             output=folder / document["output"],
             holdout=float(document.get("holdout", 0.2)),

@@ -45,6 +45,7 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.release import bundle, explaining, permission, sign
 from synthkit.release.hand_out import Release, hand_out, held_for
+from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
 from synthkit.release.permission import Asker
@@ -444,7 +445,7 @@ def facts_of(
         budget=job.budget,
         parts=tuple(parts),
         method=job.method,
-        settings=settings_of(made.kind.recipe),
+        settings=with_folder(settings_of(made.kind.recipe), lambda public: Path(public).name),
         note=priced.training.note,
         rows=job.rows,
         child_rows=made.child_rows,

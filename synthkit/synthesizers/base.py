@@ -145,6 +145,14 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "synthkit.synthesizers.portfolio:Auto",
         "the method that suits, chosen from public facts alone",
     ),
+    "image_gan": (
+        "synthkit.synthesizers.image_gan:ImageGan",
+        "labelled images: DP-SGD GAN over public features, warm-started on noisy class moments",
+    ),
+    "image_vae": (
+        "synthkit.synthesizers.image_vae:ImageVae",
+        "labelled images: DP-SGD variational autoencoder with a public encoder and a measured latent prior",
+    ),
     "image_moments": (
         "synthkit.synthesizers.image_moments:ImageMoments",
         "labelled images: noisy class moments of public features, and a decoder trained on them",

@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthkit.synthesizers.procedural import procedural
-
 _LARGEST = 32
 _ORIENTATIONS = 8
 _PIXELS = 1.5  # weight of the half-size pixels beside the energies
@@ -141,15 +139,15 @@ class Energies(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-def bases(shape: tuple[int, int, int], codes: int, energies: int, count: int) -> tuple[Tensor, Codes, Energies]:
-    """Public images of the working ``shape`` and the two features whose bases they give.
+def bases(public: Tensor, codes: int, energies: int) -> tuple[Tensor, Codes, Energies]:
+    """Public images, and the two features whose bases they give.
 
     Args:
-        shape: working channels, height, width.
+        public: (n, C, h, w) of the working size.
         codes, energies: how many of each.
-        count: how many public images.
     """
-    public = procedural(count, shape)
+    channels, height, width = public.shape[1:]
+    shape = (channels, height, width)
     return public, Codes(shape, codes, public), Energies(shape, energies, public)
 
 

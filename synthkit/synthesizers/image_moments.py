@@ -51,10 +51,12 @@ from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
 from synthkit.synthesizers.networks import seeded
+from synthkit.synthesizers.public_images import declared, public_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Adversary = Callable[[Tensor, Tensor], Tensor]  # energies (b, e) and classes (b,) of drawn images to a loss ()
 _CODES_SHARE = 0.4  # of the zero-concentrated budget; the energies get the rest
 _CHOSEN = 0.3  # of the public images
 _DRAWN, _PUBLIC = 64, 24  # images a step
@@ -74,6 +76,7 @@ class ImageMoments:
         steps: of the decoder's training.
         moved: draw images slightly turned, scaled, sheared and shifted: better for training classifiers of
             things that stay what they are then.
+        warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
     """
 
     name: ClassVar[str] = "image_moments"
@@ -85,34 +88,39 @@ class ImageMoments:
     public: int = 16_000
     steps: int = 800
     moved: bool = True
+    warm_start: str = ""
 
     def __post_init__(self) -> None:
         check_settings(self, codes=(2, 500), energies=(2, 500), public=(500, 200_000), steps=(0, 1_000_000))
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
         """Two releases of class moments; their noise in the ratio that the budget's split asks for."""
-        split = {"codes": _CODES_SHARE**-0.5, "energies": (1 - _CODES_SHARE) ** -0.5}
-
-        def events(scale: float) -> DpEvent:
-            return compose([class_moments_event(scale * part, budget) for part in split.values()])
-
-        scale = calibrate(events, budget)
+        scale = calibrate(lambda scale: moments_events(scale, budget), budget)
         shape = working_shape(schema.shape)
         size = math.prod(shape) / _BASE_VALUES
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
         seconds = 10 + 2e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
         megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
-        noise = {name: scale * part for name, part in split.items()}
-        return Plan(budget, events(scale), noise, seconds=seconds, megabytes=megabytes)
+        event, note = moments_events(scale, budget), declared(self.warm_start)
+        return Plan(budget, event, moments_noise(scale), seconds=seconds, megabytes=megabytes, note=note)
 
     def fit(self, data: Private[Images, ImageSchema], session: Session, *, progress: Progress = silent) -> ImageModel:
         """MEASURE, JUDGE, CHOOSE, DECODE."""
-        schema = data.schema
         draws = seeded(session.noise.public_seed())
+        network, chosen, parameters = self.measured(data, session, draws, progress)
+        # DECODE
+        train(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.7 * share, "training the decoder"))
+        return ImageModel(data.schema, self.name, network.eval(), parameters)
+
+    def measured(
+        self, data: Private[Images, ImageSchema], session: Session, draws: torch.Generator, progress: Progress
+    ) -> tuple[Drawer, Tensor, dict[str, Any]]:
+        """MEASURE, JUDGE, CHOOSE: a network whose decoder is not trained yet, chosen public images, parameters."""
+        schema = data.schema
         progress(0.0, "drawing public images")
-        widths = self._widths(schema)
-        public, codes, energies = bases(working_shape(schema.shape), *widths, self.public)
+        widths, shape = self._widths(schema), working_shape(schema.shape)
+        public, codes, energies = bases(public_images(shape, self.public, self.warm_start), *widths)
         # MEASURE
         progress(0.1, "measuring moments")
         moments = [
@@ -127,8 +135,6 @@ class ImageMoments:
         with torch.no_grad():
             likely = torch.cat([network.judge(energies(part)).amax(dim=1) for part in public.split(500)])
         chosen = public[likely.topk(max(2, int(_CHOSEN * len(public)))).indices]
-        # DECODE
-        _trained(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.7 * share, "training the decoder"))
         parameters = {
             "codes": widths[0],
             "energies": widths[1],
@@ -136,12 +142,22 @@ class ImageMoments:
             "counts": moments[1].counts.tolist(),
             "counts_sigma": moments[1].sigma / COUNT,
         }
-        return ImageModel(schema, self.name, network.eval(), parameters)
+        return network, chosen, parameters
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:
         """Small images have fewer patterns than asked for."""
         values = math.prod(working_shape(schema.shape))
         return min(self.codes, values), min(self.energies, values)
+
+
+def moments_noise(scale: float) -> dict[str, float]:
+    """Noise of the two releases of class moments, by the budget's split."""
+    return {"codes": scale * _CODES_SHARE**-0.5, "energies": scale * (1 - _CODES_SHARE) ** -0.5}
+
+
+def moments_events(scale: float, budget: Budget) -> DpEvent:
+    """What they cost."""
+    return compose([class_moments_event(sigma, budget) for sigma in moments_noise(scale).values()])
 
 
 class Drawer(nn.Module):
@@ -189,9 +205,12 @@ class Drawer(nn.Module):
 
     def distances(self, energies: Tensor) -> Tensor:
         """Squared Mahalanobis distances: (b, e) to (b, K)."""
-        centres = torch.einsum("ke,kef->kf", self.means, self.whiten)
-        gaps = torch.einsum("be,kef->bkf", energies, self.whiten) - centres
-        return gaps.square().sum(dim=2)
+        return self.gaps(energies).square().sum(dim=2)
+
+    def gaps(self, energies: Tensor) -> Tensor:
+        """Whitened distances to every class's mean, axis by axis: (b, e) of any float type to (b, K, e)."""
+        means, whiten = self.means.to(energies), self.whiten.to(energies)
+        return torch.einsum("be,kef->bkf", energies, whiten) - torch.einsum("ke,kef->kf", means, whiten)
 
     def draw_codes(self, classes: Tensor, draws: torch.Generator) -> Tensor:
         """Codes from every class's Gaussian: (b,) to (b, d)."""
@@ -226,12 +245,29 @@ def _measured(
     return noisy_class_moments(data, session, features_of, width, session.plan.noise[what], f"{width} {what}")
 
 
-def _trained(
-    network: Drawer, chosen: Tensor, steps: int, draws: torch.Generator, progress: Callable[[float], None]
+def train(
+    network: Drawer,
+    chosen: Tensor,
+    steps: int,
+    draws: torch.Generator,
+    progress: Callable[[float], None],
+    rate: float = _RATE,
+    adversary: Adversary | None = None,
 ) -> None:
-    """DECODE: the decoder of ``network``, on chosen public images and on codes of the classes."""
-    decoder, critic = network.decoder, _critic(chosen.shape[1], draws)
-    forger = torch.optim.Adam(decoder.parameters(), _RATE, betas=(0.8, 0.99))
+    """DECODE: the decoder of ``network``, on chosen public images and on codes of the classes.
+
+    Args:
+        network: its decoder is trained, the rest is not.
+        chosen: public images (n, C, h, w).
+        steps: how many.
+        draws: all chance.
+        progress: told the share that is done.
+        rate: of learning, at its highest.
+        adversary: asked at every step for one more loss.
+    """
+    decoder = network.decoder.requires_grad_(True)
+    critic = _critic(chosen.shape[1], draws)
+    forger = torch.optim.Adam(decoder.parameters(), rate, betas=(0.8, 0.99))
     expert = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.99))
     average = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
     width, reach = network.means.shape[1], network.codes.radius**2
@@ -239,14 +275,15 @@ def _trained(
         places = torch.cat([network.codes(part) for part in chosen.split(500)])
     for step in range(steps):
         for group in forger.param_groups:
-            group["lr"] = _RATE * max(0.02, min(1, step / 50) * (1 - step / steps))
+            group["lr"] = rate * max(0.02, min(1, step / 50) * (1 - step / steps))
         picked = torch.randint(len(chosen), (_PUBLIC,), generator=draws)
         classes = torch.multinomial(network.shares, _DRAWN, replacement=True, generator=draws)
         others = torch.randint(len(network.shares), (_PUBLIC,), generator=draws)
         codes = network.draw_codes(classes, draws)
         images = network.decode(torch.cat([places[picked], codes]), torch.cat([others, classes]))
         back, drawn = images[:_PUBLIC], images[_PUBLIC:]
-        distances = network.distances(network.energies(drawn))
+        energies = network.energies(drawn)
+        distances = network.distances(energies)
         own = distances.gather(1, classes[:, None])[:, 0] / width
         gap = network.codes.places(drawn) - codes
         loss = (
@@ -256,11 +293,13 @@ def _trained(
             + _LEARN * (back - chosen[picked]).square().mean()
             - _CRITIC * critic(drawn).mean()
         )
+        if adversary is not None:
+            loss = loss + adversary(energies, classes)
         forger.zero_grad()
         loss.backward()
         forger.step()
         for name, tensor in decoder.state_dict().items():
-            average[name].lerp_(tensor, _AVERAGE if step > 100 else 1.0)
+            average[name].lerp_(tensor, _AVERAGE if step > 100 or adversary is not None else 1.0)
         real = chosen[torch.randint(len(chosen), (_DRAWN,), generator=draws)]
         doubt = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(drawn.detach())).mean()
         expert.zero_grad()
@@ -300,14 +339,16 @@ def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
-    """Read a saved model; its digests have been checked."""
+def load(
+    folder: Path, parameters: Mapping[str, Any], schema: ImageSchema, method: str = ImageMoments.name
+) -> ImageModel:
+    """Read a saved model, of this method or of one with the same network; its digests have been checked."""
     shape = working_shape(schema.shape)
     codes, energies = Codes(shape, parameters["codes"]), Energies(shape, parameters["energies"])
     network = Drawer(codes, energies, len(schema.classes), moved=parameters["moved"])
     read_network(network, folder)
     network.decoder.requires_grad_(False)
-    return ImageModel(schema, ImageMoments.name, network.eval(), parameters)
+    return ImageModel(schema, method, network.eval(), parameters)
 
 
-__all__ = ["Drawer", "ImageMoments", "load"]
+__all__ = ["Adversary", "Drawer", "ImageMoments", "load", "moments_events", "moments_noise", "train"]

@@ -172,6 +172,17 @@ def test_a_test_seed_marks_everything_non_private(tmp_path: Path) -> None:
     assert not sk.verify(made.folder).private and made.evidence == ()
 
 
+def test_a_warm_start_is_named_in_the_manifest_and_its_path_is_not(tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir()
+    for k, image in enumerate(images(schema(), 4, seed=9).pixels):
+        (tmp_path / "public" / f"{k}.png").write_bytes(pictures._encoded(image))
+    settings = {"name": "image_gan", "moments": {**QUICK, "warm_start": "public"}, "discriminator_steps": 3}
+    made = run(Job.read(write(tmp_path, holdout=0, method=settings)), sk.Ledger(tmp_path / "ledger.sqlite"))
+    assert made.manifest["method"]["note"].startswith("warm start on 4 images that are declared public, sha256 ")
+    assert made.manifest["method"]["settings"]["moments"]["warm_start"] == "public"
+    assert str(tmp_path) not in (made.folder / "manifest.json").read_text() + (made.folder / "report.html").read_text()
+
+
 # --- from Python ------------------------------------------------------------------------------------------
 
 

@@ -116,7 +116,7 @@ def test_delta_above_one_in_rows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"name": "gan"}, "there is no method 'gan'; there are aim, auto, independent"),
+        ({"name": "gan"}, "there is no method 'gan'; there are aim, auto, image_gan"),
         ({"name": "independent", "epochs": 3}, "method independent has no setting epochs"),
         ({"name": "tabular_gan", "batch": "many"}, "batch is 'many'"),
     ],

@@ -41,7 +41,10 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from torch import Tensor, nn
 
 from synthkit.data.encoding import Table, discretize
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
+from synthkit.data.schema import Schema
 from synthkit.errors import MethodError
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Loss = Callable[[nn.Module, Tensor], Tensor]
+Encode = Callable[["NDArray[np.uint8]"], "NDArray[np.floating]"]
 
 _SOURCE = "DP-SGD, Abadi et al. 2016 (arXiv:1607.00133), Poisson sampling"
 _SLACK = 1 - 1e-6  # clip a little below C, so that float64 sums cannot exceed it
@@ -71,30 +75,36 @@ class NoisyGradients:
 
     def __init__(
         self,
-        data: Private[Table],
+        data: Private[Table] | Private[Images, ImageSchema],
         session: Session,
         network: nn.Module,
         loss: Loss,
         *,
+        encode: Encode | None = None,
         clipping_norm: float,
         noise_multiplier: float,
         sample_rate: float,
         clipping: Literal["hooks", "ghost"] = "hooks",
         physical_batch: int = 512,
+        what: str = "discriminator",
     ) -> None:
         """
         Args:
-            data: the rows.
+            data: the rows, or images.
             session: charged ``step_event`` at every step.
             network: whose trainable parameters the gradients are of; it may not mix rows of a batch.
             loss: (network, codes (b, d) int64) to one loss a row (b,), each from its own row; it
-                is given the twin, so it may not assume float32.
+                is given the twin, so it may not assume float32. Of images: (network, rows (b, w + 1) float64),
+                what ``encode`` made of each, and its class last.
+            encode: of images, and of them alone: one image's pixels uint8 (1, C, H, W) to numbers (1, w),
+                by public functions. It is called once an image, one at a time.
             clipping_norm: C, L2 norm of a unit's gradient over all parameters.
             noise_multiplier: z, standard deviation of the noise as a multiple of C.
             sample_rate: q, in (0, 1].
             clipping: ``hooks`` keeps every row's gradient; ``ghost`` needs two passes and less
                 memory (Li et al. 2022, arXiv:2110.05679), for units of a single row.
             physical_batch: rows processed at once; bounds memory, changes nothing else.
+            what: which network it is, in public words.
 
         Raises:
             MethodError: the network mixes rows, ties weights, or has layers or losses (a gradient
@@ -106,6 +116,9 @@ class NoisyGradients:
         budget = session.plan.budget
         if clipping == "ghost" and budget.unit.max_rows > 1:
             raise MethodError("ghost clipping works on rows; for units of several rows use clipping: hooks")
+        if (encode is None) == isinstance(data.schema, ImageSchema):
+            raise MethodError("DP-SGD needs encode for images, and for them alone")
+        self._encode, self._what = encode, what
         self._data, self._session, self._network, self._loss = data, session, network, loss
         self._norm, self._multiplier, self._rate = clipping_norm, noise_multiplier, sample_rate
         self._physical, self._ghost = physical_batch, clipping == "ghost"
@@ -122,15 +135,15 @@ class NoisyGradients:
             raise MethodError("the network has no trainable parameters; nothing to compute gradients of")
         self._device = self._parameters[0].device
         self._hooked = self._attach()
-        self._prove_rows_apart(_public_rows(data, session).to(self._device))
-        self._codes: NDArray[np.int32] | None = None
+        self._prove_rows_apart(_public_rows(data, session, encode).to(self._device))
+        self._codes: NDArray[np.int32] | NDArray[np.float64] | None = None
         self._members: list[NDArray[np.integer]] | None = None
         self._units = 0
 
     def step(self) -> list[Tensor]:
         """One noisy mean gradient, a tensor a trainable parameter. Leaves ``.grad`` untouched."""
         event = step_event(self._multiplier, self._rate)
-        charge = Charge(event, "DP-SGD step", self._norm, _SOURCE, "gradient of the discriminator")
+        charge = Charge(event, "DP-SGD step", self._norm, _SOURCE, f"gradient of the {self._what}")
         self._session.charge(charge)
         self._open()
         self._twin.load_state_dict(self._network.state_dict())
@@ -146,8 +159,13 @@ class NoisyGradients:
     def _open(self) -> None:
         if self._codes is not None:
             return
-        table = reveal(self._data)
-        self._codes = discretize(table, self._data.schema)
+        table: Table | Images = reveal(self._data)  # type: ignore[misc]
+        if isinstance(table, Images):
+            assert self._encode is not None
+            self._codes = _encoded(table, self._encode)
+        else:
+            assert isinstance(self._data.schema, Schema)
+            self._codes = discretize(table, self._data.schema)
         if table.units is None:
             self._units = table.rows
         else:
@@ -156,7 +174,9 @@ class NoisyGradients:
             self._members = np.split(order, np.cumsum(np.bincount(owner))[:-1]) if table.rows else []
             self._units = len(self._members)
 
-    def _batches(self, joined: NDArray[np.integer]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _batches(
+        self, joined: NDArray[np.integer]
+    ) -> list[tuple[NDArray[np.int64] | NDArray[np.float64], NDArray[np.int64]]]:
         """Rows (b, d) and the position of each row's unit within the batch (b,); units stay whole."""
         assert self._codes is not None
         rows_a_unit = 1 if self._members is None else self._session.plan.budget.unit.max_rows
@@ -170,7 +190,8 @@ class NoisyGradients:
                 members = [self._members[unit] for unit in units]
                 index = np.concatenate(members)
                 owners = np.repeat(np.arange(len(units)), [len(rows) for rows in members])
-            batches.append((self._codes[index].astype(np.int64), owners.astype(np.int64)))
+            rows = self._codes[index]
+            batches.append((rows if rows.dtype == np.float64 else rows.astype(np.int64), owners.astype(np.int64)))
         return batches
 
     def _clipped_sum(self, rows: Tensor, owners: Tensor) -> NDArray[np.float64]:
@@ -293,10 +314,26 @@ def _refuse_tied_weights(network: nn.Module) -> None:
         raise MethodError("two layers of the network share a weight; per-sample gradients need each weight once")
 
 
-def _public_rows(data: Private[Table], session: Session, rows: int = 5) -> Tensor:
+def _encoded(images: Images, encode: Encode) -> NDArray[np.float64]:
+    """Every image on its own: how a network's sums are rounded may depend on what else is in a batch."""
+    rows = []
+    for i in range(images.rows):
+        numbers = np.asarray(encode(images.pixels[i : i + 1]), dtype=np.float64)  # (1, w)
+        rows.append(np.append(numbers[0], images.labels[i]))
+    return np.stack(rows) if rows else np.zeros((0, 1))
+
+
+def _public_rows(
+    data: Private[Table] | Private[Images, ImageSchema], session: Session, encode: Encode | None, rows: int = 5
+) -> Tensor:
     rng = np.random.default_rng(session.noise.public_seed())
+    if isinstance(data.schema, ImageSchema):
+        assert encode is not None
+        pixels = rng.integers(0, 256, (rows, *data.schema.shape)).astype(np.uint8)
+        labels = rng.integers(0, len(data.schema.classes), rows).astype(np.int32)
+        return torch.from_numpy(_encoded(Images(pixels, labels), encode))
     codes = np.stack([rng.integers(0, size, rows) for size in data.schema.domain.values()], axis=1)
     return torch.from_numpy(codes.astype(np.int64))
 
 
-__all__ = ["Loss", "NoisyGradients", "step_event"]
+__all__ = ["Encode", "Loss", "NoisyGradients", "step_event"]
