@@ -13,7 +13,7 @@ look at one row and the schema, never at other rows, so that they may stand befo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from synthkit.data.schema import (
     Numeric,
     Schema,
 )
+from synthkit.data.spooled import Spooled
 from synthkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Table:
 
     Attributes:
         columns: one array (n,) per modelled column: int32 positions for categories and booleans
-            (null is the last), float64 for numbers and moments (NaN for null).
+            (null is the last), float64 for numbers and moments (NaN for null). In memory, or encrypted on
+            the disk (``spooled.py``).
         units: uint64 (n,), one key per unit of privacy; None where every row is its own unit.
         rows: n.
     """
@@ -59,15 +61,26 @@ class Table:
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Table:
         """The rows at ``index`` (positions or a mask), in that order."""
-        columns = {name: values[index] for name, values in self.columns.items()}
+        columns = _taken(self.columns, index)
         units = None if self.units is None else self.units[index]
         rows = int(np.count_nonzero(index)) if index.dtype == np.bool_ else len(index)
         return Table(columns, units, rows)
 
     def part(self, rows: slice) -> Table:
-        """The rows of a slice; shares memory with this table."""
-        columns = {name: values[rows] for name, values in self.columns.items()}
-        return Table(columns, None if self.units is None else self.units[rows], len(range(*rows.indices(self.rows))))
+        """The rows of a slice, in memory; shared with this table's where it is in memory itself."""
+        return Table(
+            _taken(self.columns, rows),
+            None if self.units is None else self.units[rows],
+            len(range(*rows.indices(self.rows))),
+        )
+
+
+def _taken(
+    columns: Mapping[str, NDArray[np.generic]], rows: slice | NDArray[np.integer] | NDArray[np.bool_]
+) -> Mapping[str, NDArray[np.generic]]:
+    if isinstance(columns, Spooled):
+        return columns.taken(rows)
+    return {name: values[rows] for name, values in columns.items()}
 
 
 def concatenate(parts: Iterable[Table], schema: Schema) -> Table:
@@ -88,6 +101,25 @@ def concatenate(parts: Iterable[Table], schema: Schema) -> Table:
     empty = from_frame(pd.DataFrame({name: [] for name in schema.columns}), schema)
     columns = {name: np.concatenate([empty.columns[name], *pieces.pop(name)]) for name in schema.modelled}
     return Table(columns, None if empty.units is None else np.concatenate([empty.units, *keys]), rows)
+
+
+def spool(parts: Iterable[Table], schema: Schema) -> Table:
+    """As :func:`concatenate`, but what is read goes to the disk, encrypted; keys of units stay in memory.
+
+    Raises:
+        DataError: there is no room for the file.
+    """
+    empty = from_frame(pd.DataFrame({name: [] for name in schema.columns}), schema)
+    keys = None if empty.units is None else [empty.units]
+
+    def columns() -> Iterator[Mapping[str, NDArray[np.generic]]]:
+        for part in parts:
+            if keys is not None and part.units is not None:
+                keys.append(part.units)
+            yield part.columns
+
+    spooled = Spooled.of(columns(), {name: values.dtype for name, values in empty.columns.items()})
+    return Table(spooled, None if keys is None else np.concatenate(keys), spooled.rows)
 
 
 def from_frame(frame: pd.DataFrame, schema: Schema, *, source: str = "data") -> Table:

@@ -51,6 +51,10 @@ class Images:
         """n."""
         return len(self.labels)
 
+    def part(self, rows: slice) -> Images:
+        """The images of a slice; shares memory with these."""
+        return Images(self.pixels[rows], self.labels[rows], None if self.units is None else self.units[rows])
+
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Images:
         """The images at ``index`` (positions or a mask), in that order."""
         units = None if self.units is None else self.units[index]

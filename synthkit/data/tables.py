@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from synthkit.data import samples, vault
-from synthkit.data.encoding import Table, check_columns, concatenate, from_frame
+from synthkit.data.encoding import Table, check_columns, concatenate, from_frame, spool
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.documents import replacing
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 100_000
+IN_MEMORY = 15_000_000  # values of a table, as publicly known, that are kept in memory
 _BLOCK = 8 << 20  # bytes of text that the CSV parser takes at a time; no row may be longer
 _SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _KINDS = (*_SEPARATORS, ".parquet")
@@ -181,6 +182,8 @@ class FrameSource(Source):
 def read(source: Source, schema: Schema, *, dataset: str, batch_rows: int = BATCH_ROWS) -> Private[Table]:
     """Read, check and encode all rows of ``source``, and lock them away.
 
+    Tables that the schema says are large go to a temporary file, encrypted under a key that only this process has.
+
     A table without rows is legal: whether there are rows is itself private.
 
     Args:
@@ -194,7 +197,8 @@ def read(source: Source, schema: Schema, *, dataset: str, batch_rows: int = BATC
             source, the column and how many rows of which batch; never a value.
     """
     check_columns(source.columns(), schema, source=source.label)
-    return Private(concatenate(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)
+    together = spool if schema.rows * len(schema.modelled) > IN_MEMORY else concatenate
+    return Private(together(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)
 
 
 def public_columns(source: Source) -> list[str]:

@@ -60,6 +60,7 @@ from synthkit.synthesizers.shaped import shaped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_WORTH = 0.05  # of all pairs of columns: where fewer would be chosen, all is left to the critic
 _QUIET = 1.5  # gaps of chosen marginals that are left alone, in standard deviations of their noise
 _DREAMS = 20_000  # rows by which the generator's moments are known
 _CRITIC = "critic."  # how the names of the critic's tensors begin in a saved model
@@ -72,7 +73,8 @@ class TabularGan:
     """Settings of the GAN. All are public; none is tuned on private data.
 
     Attributes:
-        marginals: how many are chosen; 0: by rule, more where there are more rows for the noise.
+        marginals: how many are chosen; 0: by rule, more where there are more rows for the noise, none where
+            columns are many.
         rounds: in how many rounds, at most; the generator is trained after each.
         selection: share of the budget (as zero-concentrated DP counts it) for all choices.
         critic: share for the critic; 0 does without one. What is left is for marginals.
@@ -132,7 +134,7 @@ class TabularGan:
             event, noise = choosing.priced(budget, len(_queries(schema)), 0, 0.0)
             return Plan(budget, event, noise, 5.0, 600.0)
         if not self.marginals:
-            chosen //= 2  # the critic says of the others what can be said
+            chosen = chosen // 2 if chosen // 2 >= _WORTH * math.comb(len(schema.domain) - 1, 2) else 0
         rate, left = self._rate(schema), 1 - self.critic
         event, noise = choosing.priced(budget, len(_queries(schema)), chosen, self.selection / left, part=left)
         if self.critic:

@@ -132,9 +132,11 @@ def noisy_histogram(
     """
     session.check(data)
     charge = _charge(session, sigma, "noisy histogram", what)
-    codes = discretize(reveal(data), data.schema)
-    placed = cell_of(codes) if len(codes) else np.zeros(0, dtype=np.int64)
-    return _release(session, charge, np.bincount(placed, minlength=cells)[:cells].astype(np.float64))
+    rows, counts = reveal(data), np.zeros(cells)
+    for start in range(0, rows.rows, _BATCH):
+        codes = discretize(rows.part(slice(start, start + _BATCH)), data.schema)
+        counts += np.bincount(cell_of(codes), minlength=cells)[:cells]
+    return _release(session, charge, counts)
 
 
 def noisy_image_histogram(

@@ -80,7 +80,7 @@ def noisy_sum(
     table = reveal(data)
     total, size = np.zeros(width, dtype=np.int64), 1 if isinstance(table, Images) else _CHUNK
     for start in range(0, table.rows, size):
-        chunk = table.take(np.arange(start, min(start + size, table.rows)))
+        chunk = table.part(slice(start, start + size))
         vectors = np.asarray(vector_of(chunk), dtype=np.float64)  # (b, width)
         if vectors.shape != (chunk.rows, width):
             raise MethodError(f"noisy_sum needs one vector of {width} numbers for each row")
