@@ -784,9 +784,11 @@ def _show_release(made: Release, as_json: bool) -> None:
     if made.internal:
         lines.append(f"  exact figures, NOT to be shared: {made.internal}")
     folder = _near(made.folder)
-    lines += [f"Report: {folder / 'report.html'}", f"Check:  synthkit verify {folder}"]
+    lines.append(f"Report: {folder / 'report.html'}")
     if made.held:
         lines += ["", str(made.gate), "", f"Held in {folder} until it is signed; then: synthkit release FILE --resume"]
+    else:
+        lines.append(f"Check:  synthkit verify {folder}")
     show(facts, "\n".join(lines), as_json)
 
 

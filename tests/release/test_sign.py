@@ -190,6 +190,19 @@ def test_any_byte(place: Path, name: str) -> None:
         sk.verify(place / "first", trust=place / "keys.toml")
 
 
+def test_a_signature_by_another_hand(tmp_path: Path) -> None:
+    """Well-formed in all its parts, and not by the key that it names."""
+    for name in ("dora", "eva"):
+        sign.new_key(tmp_path / name, name, ("officer",))
+    dora, eva = (sign.read_key(tmp_path / name) for name in ("dora", "eva"))
+    payload = {"key": verify_alone.public_text(dora.public), "size": 1}
+    good, bad = (json.loads(signer.envelope(verify_alone.HEAD_TYPE, payload)) for signer in (dora, eva))
+    bad["signatures"][0]["keyid"] = good["signatures"][0]["keyid"]
+    assert verify_alone.open_envelope(verify_alone.canonical(good), verify_alone.HEAD_TYPE) == (payload, dora.public)
+    with pytest.raises(verify_alone.Doubt, match="is not by the key that it names"):
+        verify_alone.open_envelope(verify_alone.canonical(bad), verify_alone.HEAD_TYPE)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_missing(place: Path, tmp_path: Path, name: str) -> None:
     (place / "first" / name).unlink()
