@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from synthkit.cli_options import JSON, Asked, asking, show
 from synthkit.errors import JobError
 
 
@@ -21,8 +21,19 @@ from synthkit.errors import JobError
     type=click.Path(path_type=Path),
     help="Folder for explanation.html and explanation.json.  [default: the model's, with .explanation]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
-def explain(model: Path, rows: int, seeds: int, seed: int, output: Path | None, as_json: bool) -> None:
+@click.option("--on", "dataset", metavar="DATASET", help="The ledger's name for the data; a bundle says it itself.")
+@asking
+@JSON
+def explain(
+    model: Path,
+    rows: int,
+    seeds: int,
+    seed: int,
+    output: Path | None,
+    dataset: str | None,
+    asked: Asked,
+    as_json: bool,
+) -> None:
     """Explain MODEL: a model folder, or a bundle that has one. Free of charge: only synthetic rows are looked at.
 
     \b
@@ -30,14 +41,16 @@ def explain(model: Path, rows: int, seeds: int, seed: int, output: Path | None, 
       synthkit explain release/ -o release.explanation
     """
     from synthkit.release.explaining import PAGE, explain_saved, write
+    from synthkit.release.sampling import allow
 
     folder = output or model.absolute().with_name(f"{model.absolute().name}.explanation")
     if folder.exists():
         raise JobError(f"{folder} exists; name another folder, or move it away")
+    allow(model, asked.asker, "explain", dataset=dataset)
     explained = explain_saved(model, rows=rows, seeds=seeds, seed=seed)
     write(folder, explained)
     lines = [*explained.verdict, f"Report: {folder / PAGE}"]
-    click.echo(json.dumps(explained.to_dict(), indent=2) if as_json else "\n".join(lines))
+    show(explained.to_dict(), "\n".join(lines), as_json)
 
 
 __all__ = ["explain"]

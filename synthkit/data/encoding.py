@@ -40,6 +40,7 @@ from synthkit.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+IN_MEMORY = 15_000_000  # values of a table, as publicly known, that are kept in memory
 _TRUE, _FALSE = {"true", "t", "yes", "1", "1.0"}, {"false", "f", "no", "0", "0.0"}
 
 
@@ -101,6 +102,16 @@ def concatenate(parts: Iterable[Table], schema: Schema) -> Table:
     empty = from_frame(pd.DataFrame({name: [] for name in schema.columns}), schema)
     columns = {name: np.concatenate([empty.columns[name], *pieces.pop(name)]) for name in schema.modelled}
     return Table(columns, None if empty.units is None else np.concatenate([empty.units, *keys]), rows)
+
+
+def is_large(schema: Schema) -> bool:
+    """Whether rows are kept on the disk; from public facts alone."""
+    return schema.rows * len(schema.modelled) > IN_MEMORY
+
+
+def row_megabytes(schema: Schema) -> float:
+    """Forecast of the memory that a table's rows take, all copies counted, in megabytes."""
+    return 9e-6 * min(schema.rows * len(schema.modelled), IN_MEMORY)
 
 
 def spool(parts: Iterable[Table], schema: Schema) -> Table:

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from synthkit.data import samples, vault
-from synthkit.data.encoding import Table, check_columns, concatenate, from_frame, spool
+from synthkit.data.encoding import Table, check_columns, concatenate, from_frame, is_large, spool
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.documents import replacing
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 100_000
-IN_MEMORY = 15_000_000  # values of a table, as publicly known, that are kept in memory
 _BLOCK = 8 << 20  # bytes of text that the CSV parser takes at a time; no row may be longer
 _SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _KINDS = (*_SEPARATORS, ".parquet")
@@ -197,7 +196,7 @@ def read(source: Source, schema: Schema, *, dataset: str, batch_rows: int = BATC
             source, the column and how many rows of which batch; never a value.
     """
     check_columns(source.columns(), schema, source=source.label)
-    together = spool if schema.rows * len(schema.modelled) > IN_MEMORY else concatenate
+    together = spool if is_large(schema) else concatenate
     return Private(together(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)
 
 

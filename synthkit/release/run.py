@@ -186,7 +186,10 @@ def run(
     _refuse_beforehand(job, priced, allow_unreviewed)
     if job.trust is not None:
         sign.trusted(job.trust)  # a file that cannot be used is found out before anything is paid for
-    actions = ["plan", "train", *(["assess-internal"] if job.internal else []), "release"]
+    actions = ["plan", "train"]
+    actions += ["assess-internal"] if job.internal else []
+    actions += ["explain"] if job.explain else []
+    actions += ["release"]
 
     def decide(total: float) -> Decision:
         return permission.permit(job, priced.event, actions, total=total, unreviewed=allow_unreviewed)[-1]

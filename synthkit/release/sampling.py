@@ -1,4 +1,4 @@
-"""Opening a fitted model to draw from it, where the policy lets one."""
+"""Opening a fitted model to draw from it or to explain it, where the policy lets one."""
 
 from __future__ import annotations
 
@@ -24,18 +24,28 @@ def open_model(folder: Path, asker: Asker, *, dataset: str | None = None) -> Any
         JobError: there is no model, or nothing says from which data it is and a policy asks.
         PolicyDenied: the policy does not allow it.
     """
-    stated = _stated(folder)
-    if dataset is not None and stated is not None and dataset != stated:
-        raise JobError(f"{folder}: is about dataset {stated!r}, not {dataset!r}; leave --on out")
-    if (name := stated or dataset) is None and asker.policy is not None:
-        raise JobError(f"{folder}: a model folder does not say from which data it is; name the dataset with --on")
-    asker.may("sample", name or "model")  # the packaged policy is about any dataset
+    allow(folder, asker, "sample", dataset=dataset)
     inside = folder if (folder / "model.json").exists() or not (folder / "model").is_dir() else folder / "model"
     if not inside.is_dir():
         raise JobError(f"{inside}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
     if (inside / MANIFEST).exists():
         raise JobError(f"{inside}: this bundle holds no model; only one released with 'model: true' does")
     return load(inside)
+
+
+def allow(folder: Path, asker: Asker, action: str, *, dataset: str | None = None) -> None:
+    """Ask the policy whether ``asker`` may do ``action`` with the model in ``folder``.
+
+    Raises:
+        JobError: nothing says from which data it is and a policy asks, or ``dataset`` is not what the bundle says.
+        PolicyDenied: the policy does not allow it.
+    """
+    stated = _stated(folder)
+    if dataset is not None and stated is not None and dataset != stated:
+        raise JobError(f"{folder}: is about dataset {stated!r}, not {dataset!r}; leave --on out")
+    if (name := stated or dataset) is None and asker.policy is not None:
+        raise JobError(f"{folder}: a model folder does not say from which data it is; name the dataset with --on")
+    asker.may(action, name or "model")  # the packaged policy is about any dataset
 
 
 def _stated(folder: Path) -> str | None:
@@ -49,4 +59,4 @@ def _stated(folder: Path) -> str | None:
     return None
 
 
-__all__ = ["open_model"]
+__all__ = ["allow", "open_model"]

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from synthkit.data.encoding import Table
+from synthkit.data.encoding import Table, row_megabytes
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.errors import MethodError
@@ -144,14 +144,14 @@ class Aim:
         sizes, columns = list(schema.domain.values()), len(schema.modelled)
         candidates = choosing.candidates(schema, self._target(schema))
         rounds, drawn = min(self.rounds, chosen), choosing.sampled(schema.rows, len(candidates))
-        counting = 4e-9 * (schema.rows + rounds * drawn) * len(candidates)
+        counting = 3e-9 * (schema.rows + rounds * drawn) * len(candidates)
         drawing = 1e-7 * rounds * drawn * columns
         # The tree seldom fills its room: only where much is chosen, of much.
         cells = self.model_megabytes * 1e6 / _BYTES * min(1.0, chosen / choosing.MOST_MARGINALS) ** 3
         step = 5e-6 * (3 * (columns + chosen) + 10 * columns) + 1.2e-8 * cells
         tables = sum(math.prod(sizes[j] for j in clique) for clique in candidates)
         seconds = 1.5 + counting + drawing + rounds * self.iterations / 2 * step
-        return seconds, 470.0 + 8 * self.model_megabytes + 9e-6 * schema.rows * columns + 16e-6 * tables
+        return seconds, 470.0 + 8 * self.model_megabytes + row_megabytes(schema) + 16e-6 * tables
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from synthkit.data.constraints import Mask
-from synthkit.data.encoding import Table
+from synthkit.data.encoding import Table, row_megabytes
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.budget import Budget
@@ -225,7 +225,7 @@ class Conditional:
         reads = 5e-9 * (schema.rows + choosing.sampled(schema.rows, candidates) * rounds) * candidates
         trees = 5e-5 * len(schema.modelled) * candidates * chosen
         seconds = 2.0 + fits * (2e-7 * cells + 2e-4 * len(schema.modelled)) + reads + trees
-        return seconds, 500.0 + 12 * self.model_megabytes + 2e-4 * schema.rows * len(schema.modelled)
+        return seconds, 500.0 + 12 * self.model_megabytes + row_megabytes(schema)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from dp_accounting import DpEvent
 
-from synthkit.data.encoding import Table
+from synthkit.data.encoding import Table, row_megabytes
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.accounting import calibrate
@@ -135,7 +135,7 @@ class Mst:
         sizes, pairs = list(schema.domain.values()), math.comb(len(schema.modelled), 2)
         cells = len(sizes) * float(np.mean(sizes)) ** 2
         seconds = 2.0 + self.iterations * (1e-7 * cells + 1e-4 * len(sizes)) + 3e-8 * schema.rows * pairs
-        return seconds, 450.0 + 6e-5 * cells + 2e-4 * schema.rows * len(sizes)
+        return seconds, 450.0 + 6e-5 * cells + row_megabytes(schema)
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:

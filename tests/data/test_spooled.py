@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from synthkit.data import tables
+from synthkit.data import encoding
 from synthkit.data.encoding import Table, concatenate, from_frame, spool
 from synthkit.data.private import reveal
 from synthkit.data.schema import Unit
@@ -63,7 +63,7 @@ def test_rows_in_steps_are_refused(both: tuple[Table, Table]) -> None:
 
 
 def test_a_large_table_is_put_away_and_keys_of_units_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "IN_MEMORY", 100)
+    monkeypatch.setattr(encoding, "IN_MEMORY", 100)
     data = frame(50).assign(patient=np.arange(50) // 2)
     public = schema(unit=Unit("patient", 2))
     put_away = reveal(read(FrameSource(data), public, dataset="d", batch_rows=20))

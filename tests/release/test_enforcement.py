@@ -97,6 +97,18 @@ def test_what_was_decided_is_written_down(tmp_path: Path, ledger: Ledger) -> Non
     assert sk.verify(made.folder).private
 
 
+def test_an_explanation_is_asked_for(tmp_path: Path, ledger: Ledger) -> None:
+    """As part of a release, before data open; and of a bundle that is there."""
+    with pytest.raises(PolicyDenied, match="explain"):
+        run(job(tmp_path, explain=True), ledger)
+    assert "rows" not in opened and ledger.spent("people").epsilon == 0
+    made = run(job(tmp_path, model=True), ledger)
+    command = ["explain", str(made.folder), "-o", str(tmp_path / "why"), "--rows", "10", "--seeds", "2"]
+    asked = ["--policy", str(tmp_path / "house.yaml"), "--as", "steward", "--for", "research"]
+    denied = CliRunner().invoke(main, [*command, *asked])
+    assert denied.exit_code == 1 and "explain" in denied.output and not (tmp_path / "why").exists()
+
+
 def test_without_a_policy_the_packaged_one_applies_and_is_named(tmp_path: Path, ledger: Ledger) -> None:
     asked = Job(**{**job(tmp_path).__dict__, "asker": Asker()})
     told = run(asked, ledger).manifest["policy"]
