@@ -222,7 +222,7 @@ def _shape(columns: tuple[str, ...], schema: Schema) -> tuple[int, ...]:
 def _classifier(seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(max_iter=40, early_stopping=False, random_state=seed, min_samples_leaf=20)
+    return HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=seed, min_samples_leaf=20)
 
 
 def _auc(said: NDArray[np.float64], truth: NDArray[np.integer]) -> float:
