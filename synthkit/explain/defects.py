@@ -181,7 +181,9 @@ def measured(
     columns = _shares(list(single.items()))
     pairs = _pair_shares([(a, b, weight) for (a, b), weight in joint.items()])
     if not sentences:
-        verdict = f"No defect: none of {cells:,} measured cells differs by more than its noise explains."
+        verdict = (
+            f"No defect is seen in noisy marginals: none of {cells:,} cells differs by more than its noise explains."
+        )
     else:
         verdict = f"{len(told)} measured cells differ by more than their noise explains; most of it in {columns[0][0]}."
     return Defects(columns, pairs, sentences, None, verdict, payment)
@@ -220,7 +222,7 @@ def _shape(columns: tuple[str, ...], schema: Schema) -> tuple[int, ...]:
 def _classifier(seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(max_iter=40, early_stopping=False, random_state=seed, min_samples_leaf=20)
+    return HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=seed, min_samples_leaf=20)
 
 
 def _auc(said: NDArray[np.float64], truth: NDArray[np.integer]) -> float:
