@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synthkit.data.linked import LinkedSchema
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
+    from synthkit.explain.model import Explanation, explain_model
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
     from synthkit.release.bundle import verify
@@ -38,6 +39,7 @@ _HOMES = {
     "Adjacency": "synthkit.privacy.budget:Adjacency",
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
+    "Explanation": "synthkit.explain.model:Explanation",
     "ImageSchema": "synthkit.data.image_schema:ImageSchema",
     "ImageSource": "synthkit.data.images:ImageSource",
     "Images": "synthkit.data.images:Images",
@@ -50,6 +52,7 @@ _HOMES = {
     "Synthetic": "synthkit.synthesizers.base:Synthetic",
     "Unit": "synthkit.data.schema:Unit",
     "draft_schema": "synthkit.data.drafts:draft",
+    "explain_model": "synthkit.explain.model:explain_model",
     "fit": "synthkit.release.run:fit",
     "fit_linked": "synthkit.release.linked:fit_linked",
     "images_at": "synthkit.data.image_files:images_at",
@@ -81,6 +84,7 @@ __all__ = [
     "Adjacency",
     "Budget",
     "Evidence",
+    "Explanation",
     "ImageSchema",
     "ImageSource",
     "Images",
@@ -94,6 +98,7 @@ __all__ = [
     "Unit",
     "__version__",
     "draft_schema",
+    "explain_model",
     "fit",
     "fit_linked",
     "images_at",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthkit import __version__
+from synthkit.cli_explain import explain
 from synthkit.cli_policy import policy
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
@@ -73,6 +74,7 @@ def main() -> None:
 
 
 main.add_command(policy)
+main.add_command(explain)
 
 
 @main.command()

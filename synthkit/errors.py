@@ -6,6 +6,7 @@
     │   ├── JobError
     │   ├── MethodError
     │   ├── PolicyError
+    │   ├── ExplanationError
     │   └── DataError
     ├── Refused               the request is understood and denied               (exit 1)
     │   ├── BudgetExceeded
@@ -52,6 +53,10 @@ class PolicyError(InputError):
     """A policy, a table of cases or a request contradicts itself, or names what is not declared."""
 
 
+class ExplanationError(InputError):
+    """Something that cannot be explained as asked, or an explanation that does not add up: it is not shown."""
+
+
 class DataError(InputError):
     """The data do not fit the schema. Names file, column and row count, never a value."""
 
@@ -91,6 +96,7 @@ class LedgerError(SynthkitError):
 __all__ = [
     "BudgetExceeded",
     "DataError",
+    "ExplanationError",
     "InputError",
     "JobError",
     "LedgerError",

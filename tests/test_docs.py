@@ -406,6 +406,11 @@ def test_the_python_page_runs(tmp_path: Path) -> None:
     script = "\n".join(body for language, body in FENCE.findall(text) if language == "python")
     printed = run(script, cwd=tmp_path / "hospital", home=tmp_path)
     assert "above the cap" in printed
+    (script,) = [
+        b for language, b in FENCE.findall((ROOT / "docs/explain.md").read_text("utf-8")) if language == "python"
+    ]
+    assert "mostly by" in run(script, cwd=tmp_path / "hospital", home=tmp_path)
+    assert (tmp_path / "hospital/visits.explanation/explanation.html").exists()
 
 
 @pytest.mark.slow

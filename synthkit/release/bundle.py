@@ -3,6 +3,7 @@
     data.parquet   data.csv     the synthetic table, twice
     manifest.json               what it is, what it cost, what it does not cover, digests of the rest
     report.html                 the same for people, with pictures
+    explanation.html   .json    why the models behind it decide as they do, if it is part of the release
     model/                      what fitting released, if it is part of the release
 
 Of two linked tables each has its files, named after its schema, and the schema itself beside them:
@@ -63,7 +64,7 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
-from synthkit.release import pictures, report
+from synthkit.release import explaining, pictures, report
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.pictures import Pictures
 
@@ -219,6 +220,7 @@ def write(
     *frames: pd.DataFrame | Images,
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Write a bundle: complete and verified, or not at all.
 
@@ -233,6 +235,7 @@ def write(
             columns in its order. Or the synthetic images.
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
+        beside: the two files of an explanation, by name; or none.
 
     Returns:
         The manifest, as written.
@@ -267,6 +270,8 @@ def write(
             write_files(partial)
         if model is not None:
             _write_model(partial / "model", model)
+        for name, content in (beside or {}).items():
+            (partial / name).write_bytes(content)
         names = _walk(partial)
         manifest["files"] = {name: _describe(partial / name) for name in sorted(names)}
         (partial / "report.html").write_bytes(report.render(manifest, figures, _strips(frames, facts.schema)).encode())
@@ -319,6 +324,8 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
             else:
                 _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
+        if explaining.DATA in contents and (problem := explaining.check_public(contents[explaining.DATA])):
+            _doubt(folder, problem)
     except OSError as problem:
         _doubt(folder, f"cannot be read: {problem.strerror or problem}")
     guarantee = manifest["guarantee"]
@@ -804,6 +811,8 @@ def _check_schema(
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
     files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
+    if explaining.DATA in manifest["files"]:
+        files |= {explaining.DATA, explaining.PAGE}
     folders = ("model/", f"{pictures.FOLDER}/") if isinstance(schema, ImageSchema) else ("model/",)  # images: see below
     if wrong := sorted(files ^ {name for name in manifest["files"] if not name.startswith(folders)}):
         _doubt(folder, f"the files are not those of its tables: {', '.join(wrong[:5])}")

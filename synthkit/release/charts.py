@@ -13,6 +13,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from synthkit.svg import cut as _cut
+from synthkit.svg import number as _n
+from synthkit.svg import svg as _svg
+from synthkit.svg import ticks as _ticks
+
 MAX_BARS = 16  # categories drawn one by one; the small ones share a bar
 MAX_COLUMNS = 60  # bins drawn one by one; above, neighbours share a column
 MAX_TABLE = 200  # rows of the table under a chart
@@ -248,11 +253,6 @@ def _whisker(start: tuple[str, str], end: tuple[str, str], point: tuple[str, str
     ]
 
 
-def _svg(width: float, height: float, label: str, parts: Sequence[str], *, kind: str = "chart") -> Markup:
-    head = f'<svg class="{kind}" viewBox="0 0 {width} {_n(height)}" role="img" aria-label="{escape(label)}">'
-    return Markup(head + "".join(parts) + "</svg>")  # noqa: S704  every text in parts is a number or was escaped above
-
-
 def _tail_joined(bars: list[Bar]) -> list[Bar]:
     """The largest bars in their order, and the rest as one: a chart of 300 countries tells nothing."""
     if len(bars) <= MAX_BARS:
@@ -284,15 +284,6 @@ def _highest(bars: list[Bar]) -> float:
     return max(1.0, *(max(bar.released + bar.error, bar.synthetic) for bar in bars), 0.0)
 
 
-def _ticks(highest: float) -> list[float]:
-    """Round numbers from 0 to at least ``highest``, three to five of them."""
-    raw = highest / 3
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    count = math.ceil(highest / step - 1e-9)
-    return [round(step * i, 12) for i in range(max(count, 1) + 1)]
-
-
 def _summary(figure: MarginalFigure) -> str:
     kind = "bins" if figure.ordered else "categories"
     text = f"Bar chart of {figure.column}, {len(figure.labels)} {kind}: synthetic counts against released noisy counts."
@@ -310,15 +301,6 @@ def _words(bar: Bar) -> str:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,g}"
-
-
-def _cut(text: str, length: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 __all__ = ["Bar", "MarginalFigure", "attacker", "interval", "marginal", "percent", "scale_for"]

@@ -39,6 +39,7 @@ class Job:
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
         model: the fitted model is part of the bundle.
+        explain: the explanation of the synthetic data is part of the bundle.
     """
 
     dataset: str
@@ -52,6 +53,7 @@ class Job:
     holdout: float = 0.2
     internal: bool = False
     model: bool = False
+    explain: bool = False
 
     @classmethod
     def read(cls, path: str | Path) -> Job:
@@ -93,6 +95,7 @@ class Job:
             holdout=float(document.get("holdout", 0.2)),
             internal=document.get("internal") == "allow",
             model=document.get("model", False),
+            explain=document.get("explain", False),
         )
 
 
@@ -113,6 +116,10 @@ def _refuse_for_linked(document: Mapping[str, Any], method: str, path: Path) -> 
         )
     if document.get("internal") == "allow":
         raise JobError(f"{path}: internal: exact figures are not there for linked tables; write 'internal: deny'")
+    if document.get("explain", False):
+        raise JobError(
+            f"{path}: explain: explained are models of one table, not of linked ones; write 'explain: false'"
+        )
 
 
 def _refuse_linked(method: str, path: Path) -> None:

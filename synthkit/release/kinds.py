@@ -206,8 +206,10 @@ def kind_of(job: Job) -> Kind:
             raise JobError("the data are images, and the schema is a table's; images need an ImageSchema")
         return LabelledImages(source, schema, method_for(schema, job.method, job.settings))
     if isinstance(schema, LinkedSchema):
-        if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal:
-            raise JobError(f"linked tables need two sources, method {LINKED!r}, and go without internal figures")
+        if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal or job.explain:
+            raise JobError(
+                f"linked tables need two sources, method {LINKED!r}, and go without internal figures and explanations"
+            )
         return LinkedTables(source, schema, built(Linked, job.settings))
     if isinstance(source, LinkedSource):
         raise JobError("two sources need a LinkedSchema")

@@ -33,14 +33,16 @@ from synthkit.errors import (
     UnreviewedSchema,
 )
 from synthkit.evidence import Evidence
+from synthkit.explain.model import Explanation, explain_model
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ParallelDpEvent
+from synthkit.privacy.internal import internal_codes
 from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.release import bundle
+from synthkit.release import bundle, explaining
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
@@ -323,7 +325,8 @@ def _run_reserved(
         made = produce(job, priced, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output)))
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
-        beside = _internal(job, made, progress) if job.internal else None
+        explained = explain_model(made.model, progress=_within(progress, 0.95, 0.96)) if job.explain else None
+        beside = _internal(job, made, progress, explained) if job.internal else None
         progress(0.97, "writing the bundle")
         manifest = bundle.write(
             job.output,
@@ -331,6 +334,7 @@ def _run_reserved(
             *made.frames,
             figures=made.kind.figures(made.model, made.synthetic),
             model=kept[0] if job.model else None,
+            beside=explaining.contents(explained) if explained else {},
         )
     except (Exception, KeyboardInterrupt) as problem:
         if not kept:
@@ -413,11 +417,15 @@ def facts_of(
     )
 
 
-def _internal(job: Job, made: Made, progress: Progress) -> Path:
+def _internal(job: Job, made: Made, progress: Progress, explained: Explanation | None) -> Path:
     """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
-    progress(0.95, "exact figures (internal)")
+    progress(0.96, "exact figures (internal)")
     folder = _beside(job.output, "internal")
     made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
+    if explained:
+        real = internal_codes(made.training, allowed=job.internal)
+        control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
+        explaining.internal(folder, explained, (real, control), made.synthetic.codes, made.model.schema)
     return folder
 
 

@@ -75,6 +75,34 @@ class Model(Protocol):
         """Write safetensors and JSON into ``folder``, which must not exist."""
 
 
+Score = Callable[["NDArray[np.int32]"], "NDArray[np.float64]"]  # codes (n, d) to (n,), each from its own row
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """A trained discriminator as functions of codes: released values alone.
+
+    Attributes:
+        schema: whose codes it scores.
+        pushed: the score that it gave rows before the generator learnt from it: what training pushed on.
+        left: the score that it gives rows now: what it still sees.
+        held: the column that rows were drawn for, and that stays fixed; or None.
+        draw: how many, seed; to codes (n, d) of synthetic rows.
+    """
+
+    schema: Schema
+    pushed: Score
+    left: Score
+    held: str | None
+    draw: Callable[[int, int], NDArray[np.int32]]
+
+
+def discriminator_of(model: object) -> Discriminator | None:
+    """The model's discriminator; None where its method has none."""
+    found = getattr(model, "discriminator", None)
+    return None if found is None else found()
+
+
 class Method(Protocol):
     """A recipe with its settings: a frozen dataclass, one per paper.
 
@@ -385,13 +413,16 @@ def _line_value(name: str, value: Any, schema: Schema) -> float:
 
 __all__ = [
     "METHODS",
+    "Discriminator",
     "Method",
     "Model",
     "Progress",
+    "Score",
     "Synthetic",
     "built",
     "check_settings",
     "codes_of",
+    "discriminator_of",
     "finish",
     "for_images",
     "load",

@@ -51,14 +51,17 @@ def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0)
     return min(max(2, round(schema.rows / least / _ROWS_A_CHOICE)), 2 * pairs, MOST_MARGINALS)
 
 
-def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[DpEvent, dict[str, float]]:
-    """What ``start`` marginals and ``chosen`` more cost, and the noise that costs the budget.
+def priced(
+    budget: Budget, start: int, chosen: int, selection: float, *, part: float = 1.0
+) -> tuple[DpEvent, dict[str, float]]:
+    """What ``start`` marginals and ``chosen`` more cost, and the noise that costs the budget, or part of it.
 
     Args:
         budget: what may be spent.
         start: marginals that are measured at once.
         chosen: marginals that are chosen, then measured.
-        selection: share of the budget (as zCDP counts it) for all choices.
+        selection: share of the cost (as zCDP counts it) of all choices.
+        part: share of the budget (as zCDP counts it) for all of this.
 
     Returns:
         the event, and noise: ``start`` and, where any are chosen, ``marginals``, ``selection`` (epsilon) and ``chosen``.
@@ -75,7 +78,7 @@ def priced(budget: Budget, start: int, chosen: int, selection: float) -> tuple[D
             parts.append(repeat(ExponentialMechanismDpEvent(per_scale * radius / sigma), chosen))
         return compose(parts)
 
-    sigma = calibrate(event, budget)
+    sigma = calibrate(event, budget) / math.sqrt(part)
     noise = {"start": sigma / _START}
     if chosen:
         noise |= {"marginals": sigma, "selection": per_scale * radius / sigma, "chosen": float(chosen)}

@@ -75,11 +75,15 @@ def save_network(
     network: nn.Module,
     marginals: Sequence[NoisyMarginal],
     parameters: Mapping[str, Any],
+    beside: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the network's state and the marginals; ``parameters`` are what the network is built from."""
+    """Write the network's state, the marginals and what else was released ``beside`` them.
+
+    ``parameters`` are what the network is built from.
+    """
     from safetensors.torch import save
 
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in {**network.state_dict(), **(beside or {})}.items()}
     for j, marginal in enumerate(marginals):
         tensors[f"marginals.{j}"] = torch.from_numpy(marginal.counts).contiguous()
     listed = [{"columns": list(m.columns), "sigma": m.sigma} for m in marginals]

@@ -34,7 +34,18 @@ from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, nois
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import base, shapes
-from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, codes_of, finish, silent, write_model_card
+from synthkit.synthesizers.base import (
+    Discriminator,
+    Method,
+    Model,
+    Progress,
+    Synthetic,
+    codes_of,
+    discriminator_of,
+    finish,
+    silent,
+    write_model_card,
+)
 from synthkit.synthesizers.shapes import Shape
 
 if TYPE_CHECKING:
@@ -150,6 +161,10 @@ class ShapedModel:
         for name, public in shapes.public_codes(self.schema).items():
             codes[:, names.index(name)] = public[made.codes[:, names.index(name)]]
         return Synthetic(made.frame, codes)
+
+    def discriminator(self) -> Discriminator | None:
+        """The inner model's, of the codes that were found."""
+        return discriminator_of(self.inner)
 
     def save(self, folder: Path) -> None:
         """Write the fine counts and shares, and the inner model in a folder of its own."""

@@ -7,23 +7,17 @@ so nothing limits which columns are measured together. In steps:
 
     MEASURE   each column with the target, with discrete Gaussian noise
     WARM UP   the generator starts as their product: columns independent given the target
-    SELECT    the exponential mechanism picks marginals that the generator gets most wrong (``choosing.py``);
-              they are measured, the generator PLAYs against them, and so on in rounds
-    CRITICIZE a critic D(x) = w . phi(x), phi the indicators of all pairs of values, takes private
-              gradient steps on real rows
+    CRITICIZE a critic takes private gradient steps on real rows (``critic.py``)
     PLAY      the generator is trained against the critic, anchored to what was measured
+    SELECT    the exponential mechanism picks marginals that the generator still gets most wrong
+              (``choosing.py``); they are measured, the generator PLAYs on, and so on in rounds
 
-MEASURE, SELECT and CRITICIZE see real rows. Two things make the critic worth its noise. It is linear
-in w, so the private part of its loss, -E_real[D], has the same gradient at every w: all private
-steps estimate one vector, their mean is used, and the critic may answer the generator as often as
-it likes (its other half, +E_fake[D], is free). And it is penalized by tau * |w|_1 + |w|^2 / 2, tau a
-multiple of the noise that it was given, so that it criticizes only what noise does not explain:
-its best answer is the soft threshold of E_real[phi] - E_fake[phi] at tau.
+MEASURE, CRITICIZE and SELECT see real rows. The critic hears what many pairs of columns say softly together,
+the chosen marginals what few of them say aloud.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,32 +33,36 @@ from torch.nn import functional
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
-from synthkit.errors import MethodError
+from synthkit.errors import InputError
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import ExponentialMechanismDpEvent, compose, repeat
-from synthkit.privacy.mechanisms.counts import Marginals, NoisyMarginal, counts_event, noisy_marginals, tabulate
+from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.mechanisms.counts import Marginals, NoisyMarginal, noisy_marginals, tabulate
 from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import (
+    Discriminator,
     Progress,
     Synthetic,
     check_settings,
     silent,
 )
 from synthkit.synthesizers.choosing import named
+from synthkit.synthesizers.critic import Critic, ScoreCritic, Scores, counted
 from synthkit.synthesizers.graphical import Clique
-from synthkit.synthesizers.marginals import Measured, target_position
+from synthkit.synthesizers.marginals import Measured, simplex, target_position
 from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
 from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
 
-_MOST_CELLS = 1_500_000  # pair indicators that a critic looks at; pairs of columns beyond are left out
+_QUIET = 1.5  # gaps of chosen marginals that are left alone, in standard deviations of their noise
+_DREAMS = 20_000  # rows by which the generator's moments are known
+_CRITIC = "critic."  # how the names of the critic's tensors begin in a saved model
 _LARGE_BATCH = 50_000  # units a private step samples at most, in expectation
 
 
@@ -85,7 +83,7 @@ class TabularGan:
         batch: synthetic rows a generator step, a public number.
         width: width of the generator's layers.
         latent: dimensions of its noise.
-        threshold: tau, in standard deviations of the critic's noise.
+        threshold: tau, by the edge of the spectrum of the critic's noise.
         sharpness: weight of the critic against the anchor; 1 weighs both by their likelihood.
         learning_rate: of the generator (Adam, cosine decay).
         average: decay of the generator's moving average, which is what is released.
@@ -103,7 +101,7 @@ class TabularGan:
     batch: int = 1024
     width: int = 256
     latent: int = 64
-    threshold: float = 1.5
+    threshold: float = 1.0
     sharpness: float = 1.0
     learning_rate: float = 2e-3
     average: float = 0.99
@@ -129,68 +127,57 @@ class TabularGan:
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
         """Noise of marginals and choices by their shares of the budget, of the critic by what is left."""
-        start, pairs = len(_queries(schema)), _pairs(schema)
-        chosen = choosing.how_many(schema, budget, target_position(schema), self.marginals)
+        pairs, chosen = _cells(schema), choosing.how_many(schema, budget, target_position(schema), self.marginals)
         if not pairs or self.iterations == 0:
-            sigma = calibrate(lambda scale: repeat(counts_event(scale, budget), start), budget)
-            return Plan(budget, repeat(counts_event(sigma, budget), start), {"marginals": sigma}, 5.0, 600.0)
-        rate, radius, measured = self._rate(schema), budget.unit.max_rows, start + chosen
-        # A marginal of noise s costs 1 / (2 s^2) of zCDP, a choice of epsilon e costs e^2 / 8.
-        selection = self.selection if chosen else 0.0
-        share = 1 - selection - self.critic
-        choice = 2 * math.sqrt(selection / share * measured / max(1, chosen)) * radius
-
-        def counts(sigma: float) -> list[DpEvent]:
-            choices = [repeat(ExponentialMechanismDpEvent(choice / sigma), chosen)] if chosen else []
-            return [repeat(counts_event(sigma, budget), measured), *choices]
-
+            event, noise = choosing.priced(budget, len(_queries(schema)), 0, 0.0)
+            return Plan(budget, event, noise, 5.0, 600.0)
+        if not self.marginals:
+            chosen //= 2  # the critic says of the others what can be said
+        rate, left = self._rate(schema), 1 - self.critic
+        event, noise = choosing.priced(budget, len(_queries(schema)), chosen, self.selection / left, part=left)
         if self.critic:
-            alone = calibrate(lambda scale: repeat(counts_event(scale, budget), measured), budget)
-            sigma = alone / math.sqrt(share)
+            measured = event
 
-            def event(multiplier: float) -> DpEvent:
-                return compose([*counts(sigma), repeat(step_event(multiplier, rate), self.discriminator_steps)])
+            def with_critic(multiplier: float) -> DpEvent:
+                return compose([measured, repeat(step_event(multiplier, rate), self.discriminator_steps)])
 
-            multiplier = calibrate(event, budget)
-            noise, whole = {"discriminator": multiplier}, event(multiplier)
-        else:
-            sigma = calibrate(lambda scale: compose(counts(scale)), budget)
-            noise, whole = {}, compose(counts(sigma))
-        noise["marginals"] = sigma
-        if chosen:
-            noise |= {"selection": choice / sigma, "chosen": float(chosen)}
-        return Plan(budget, whole, noise, *self._forecast(schema, pairs, rate))
+            noise["discriminator"] = calibrate(with_critic, budget)
+            event = with_critic(noise["discriminator"])
+        return Plan(budget, event, noise, *self._forecast(schema, rate, chosen))
 
     def fit(self, data: Private[Table], session: Session, *, progress: Progress = silent) -> TabularGanModel:
         """MEASURE, WARM UP, SELECT, CRITICIZE, PLAY."""
         schema, noise = data.schema, session.plan.noise
         # MEASURE
         progress(0.0, "measuring marginals")
-        released = noisy_marginals(data, session, _queries(schema), noise["marginals"])
+        released = noisy_marginals(data, session, _queries(schema), noise["start"])
         # WARM UP
         measured = Measured.of(released, schema, target_position(schema))
         seed = session.noise.public_seed()
         generator = Generator(measured, latent=self.latent, width=self.width, seed=seed)
-        # SELECT
-        chosen: list[NoisyMarginal] = []
+        # CRITICIZE
+        scores, critic = Scores.of(measured), None
+        if "discriminator" in noise:
+            critic = self._criticize(data, session, scores, measured.rows, progress)
+        # PLAY
         batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
+        early = self.iterations // 4 if batches else 0
+        chosen: list[NoisyMarginal] = []
+        if critic and batches:
+            self._play(generator, measured, chosen, critic, early, progress, seed)
+        # SELECT
         among = choosing.candidates(schema, target_position(schema)) if batches else []
         tables = tabulate(data, named(among, schema))
         for k, count in enumerate(batches):
-            progress(0.4 * k / len(batches), f"round {k + 1}: choosing")
+            progress(0.3 + 0.2 * k / len(batches), f"round {k + 1}: choosing")
             picked = self._select(tables, session, generator, among, chosen, measured.rows, count, seed + k)
             chosen += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
-            self._play(generator, measured, chosen, None, self.iterations // (2 * len(batches)), silent, seed + k)
-        critic = None
-        if "discriminator" in noise:
-            # CRITICIZE
-            critic = self._criticize(data, session, noise, measured.rows, progress)
+            if k + 1 < len(batches):
+                self._play(generator, measured, chosen, critic, early // len(batches), silent, seed + k + 1)
         if critic or chosen:
-            # PLAY
-            last = self.iterations - self.iterations // 2
-            self._play(generator, measured, chosen, critic, last, progress, seed + len(batches))
+            self._play(generator, measured, chosen, critic, self.iterations - early, progress, seed + len(batches) + 1)
         progress(1.0, "fitted")
-        return TabularGanModel(schema, generator, (*released, *chosen))
+        return TabularGanModel(schema, generator, (*released, *chosen), critic)
 
     def _select(
         self,
@@ -214,44 +201,43 @@ class TabularGan:
         return choosing.worst(tables, session, among, drawn, rows, [fresh], count)
 
     def _criticize(
-        self, data: Private[Table], session: Session, noise: Mapping[str, float], rows: float, progress: Progress
-    ) -> tuple[Tensor, float]:
-        """The critic's private gradient: noisy E_real[phi] (cells,), and its noise's standard deviation."""
-        critic, multiplier = PairCritic(data.schema), noise["discriminator"]
-        bound = session.plan.budget.unit.max_rows
-        norm = math.sqrt(len(critic.pairs)) * bound  # every row's phi has one 1 a pair: nothing is cut off
-        rate = self._rate(data.schema)
+        self, data: Private[Table], session: Session, scores: Scores, rows: float, progress: Progress
+    ) -> Critic:
+        """The critic's private gradients, each of them E_real[s s'] and noise; their mean."""
+        network, multiplier = ScoreCritic(scores), session.plan.noise["discriminator"]
+        bound, rate = session.plan.budget.unit.max_rows, self._rate(data.schema)
+        norm = scores.clipping_norm * bound
         gradients = NoisyGradients(
             data,
             session,
-            critic,
+            network,
             lambda network, codes: -network(codes),
             clipping_norm=norm,
             noise_multiplier=multiplier,
             sample_rate=rate,
             clipping="ghost" if bound == 1 else "hooks",
-            physical_batch=max(16, min(2048, 10_000_000 // critic.cells)),
+            physical_batch=_physical(network.cells),
         )
-        total = torch.zeros(critic.cells)
+        total = torch.zeros(network.cells)
         for step in range(self.discriminator_steps):
-            total -= gradients.step()[0].reshape(-1)  # the gradient of -E_real[D] is -E_real[phi]
-            progress(0.4 + 0.2 * (step + 1) / self.discriminator_steps, "critic on real rows")
+            total -= gradients.step()[0].reshape(-1)
+            progress(0.1 * (step + 1) / self.discriminator_steps, "critic on real rows")
         spread = multiplier * norm / (rate * data.schema.units * math.sqrt(self.discriminator_steps))
         scale = data.schema.units / rows  # of the public divisor
-        return total * (scale / self.discriminator_steps), spread * scale
+        truth = network.matrix(total * (scale / self.discriminator_steps))
+        return Critic(scores, truth, spread * scale, self.threshold)
 
     def _play(
         self,
         generator: Generator,
         measured: Measured,
         chosen: Sequence[NoisyMarginal],
-        real: tuple[Tensor, float] | None,
+        critic: Critic | None,
         iterations: int,
         progress: Progress,
         seed: int,
     ) -> None:
         """Train the generator against the critic's best answers. No private value is in reach here."""
-        critic = PairCritic(measured.schema)
         cells = ChosenCells(chosen, measured)
         draws = seeded(seed + 1)
         optimizer = torch.optim.Adam(generator.parameters(), lr=self.learning_rate, betas=(0.9, 0.99))
@@ -264,17 +250,17 @@ class TabularGan:
             # Each half of the batch answers the other. A critic that answered the rows that it has
             # seen would punish their chance deviations, and the generator would learn to have none.
             halves = list(zip(shares.chunk(2), classes.chunk(2), strict=True))
-            moments = [generator.moments(*half) for half in halves]  # (k, width, width) each
             loss = torch.zeros(())
-            for judge, judged in (moments, moments[::-1]):
-                seen = judge.detach()
-                if real is not None:
-                    truth, spread = real
-                    fake = critic.cells_of(judged)
-                    answer = functional.softshrink(truth - critic.cells_of(seen), self.threshold * spread)
-                    loss -= self.sharpness * (answer * fake).sum() / spread**2
-                gap = functional.softshrink(cells.shares - cells.of(seen), self.threshold * precision)
-                loss -= (gap * cells.of(judged)).sum() / precision**2
+            if critic:
+                products = [critic.scores.products(half, generator.weights(of).sum(dim=1)) for half, of in halves]
+                for seen, judged in (products, products[::-1]):
+                    # Each product of two scores stands in the matrix twice.
+                    loss -= self.sharpness * (critic.answer(seen.detach()) * judged).sum() / (2 * critic.spread**2)
+            if chosen:
+                moments = [generator.moments(*half) for half in halves]  # (k, width, width) each
+                for seen, judged in (moments, moments[::-1]):
+                    gap = functional.softshrink(cells.shares - cells.of(seen.detach()), _QUIET * cells.spread)
+                    loss -= (gap * cells.of(judged)).sum() / cells.spread**2
             for (seen_shares, seen_classes), (judged_shares, judged_classes) in (halves, halves[::-1]):
                 answer = generator.target - generator.joint(seen_shares.detach(), seen_classes)
                 loss -= (answer * generator.joint(judged_shares, judged_classes)).sum() / precision**2
@@ -286,7 +272,7 @@ class TabularGan:
                 for mean, parameter in zip(averaged, generator.parameters(), strict=True):
                     mean.lerp_(parameter, 1 - self.average)
             if step % 20 == 0:
-                progress(0.6 + 0.4 * step / iterations, "generator against critic")
+                progress(0.1 + 0.4 * step / iterations, "generator against critic")
         with torch.no_grad():
             for mean, parameter in zip(averaged, generator.parameters(), strict=True):
                 parameter.copy_(mean)
@@ -297,60 +283,16 @@ class TabularGan:
     def _rate(self, schema: Schema) -> float:
         return min(self.sample_rate, _LARGE_BATCH / schema.units)
 
-    def _forecast(self, schema: Schema, pairs: list[tuple[int, int]], rate: float) -> tuple[float, float]:
+    def _forecast(self, schema: Schema, rate: float, chosen: int) -> tuple[float, float]:
         """Seconds and megabytes on two cores, from counts of operations (see benchmarks/forecast.py)."""
-        sizes = list(schema.domain.values())
-        cells = sum(sizes[i] * sizes[j] for i, j in pairs)
-        width = sum(sizes)
+        cells, width = _cells(schema), sum(schema.domain.values())
+        count = sum(counted(schema, target_position(schema)))
         private = 7e-9 * self.discriminator_steps * rate * schema.units * schema.unit.max_rows * cells
-        play = self.iterations * self.batch * (4e-11 * width**2 + 5e-11 * self.width * (width + 4 * self.width)) * 2
-        play += self.iterations * (3e-8 * cells + 2e-3)
-        physical = max(16, min(2048, 10_000_000 // cells))
-        return 5.0 + private + play, 500.0 + 16e-6 * physical * cells + 60e-6 * cells + 3e-4 * schema.rows
-
-
-class PairCritic(nn.Module):
-    """D(x) = w . phi(x): phi has one indicator for every pair of values of two columns.
-
-    Pairs with the conditioning column are left out: they are measured directly.
-    """
-
-    def __init__(self, schema: Schema) -> None:
-        super().__init__()
-        self.one_hot = OneHot(schema.domain)
-        self.pairs = _pairs(schema)
-        left, right = [], []
-        for i, j in self.pairs:
-            rows = torch.arange(self.one_hot.sizes[i]) + self.one_hot.starts[i]
-            columns = torch.arange(self.one_hot.sizes[j]) + self.one_hot.starts[j]
-            left.append(rows.repeat_interleave(len(columns)))
-            right.append(columns.repeat(len(rows)))
-        self.left, self.right = torch.cat(left), torch.cat(right)  # (cells,)
-        self.first, self.second = torch.tensor(self.pairs).T  # (pairs,)
-        sizes = torch.tensor(self.one_hot.sizes)
-        self.widths = sizes[self.second]
-        lengths = sizes[self.first] * self.widths
-        self.offsets = lengths.cumsum(0) - lengths
-        with torch.random.fork_rng(devices=[]):
-            self.weight = nn.Linear(len(self.left), 1, bias=False)
-        nn.init.zeros_(self.weight.weight)
-
-    @property
-    def cells(self) -> int:
-        """Length of phi."""
-        return len(self.left)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """(b, d) codes to scores (b,); each from its own row."""
-        codes = codes.to(self.first.device)
-        cells = self.offsets + codes[:, self.first] * self.widths + codes[:, self.second]  # (b, pairs)
-        features = self.weight.weight.new_zeros(len(codes), self.cells).scatter_(1, cells, 1.0)
-        scores: Tensor = self.weight(features).squeeze(1)
-        return scores
-
-    def cells_of(self, moments: Tensor) -> Tensor:
-        """E[phi] from joint distributions of two columns given the class, (k, width, width): (cells,)."""
-        return moments.sum(dim=0)[self.left, self.right]
+        play = self.batch * (
+            4e-11 * width * (count + (width if chosen else 0)) + 5e-11 * self.width * (width + 4 * self.width)
+        )
+        play = self.iterations * (2 * play + 4e-9 * count**3 + 4e-3)
+        return 5.0 + private + play, 500.0 + 16e-6 * _physical(cells) * cells + 3e-4 * schema.rows
 
 
 class ChosenCells:
@@ -358,6 +300,7 @@ class ChosenCells:
 
     Attributes:
         shares: (cells,) what they should be, as measured.
+        spread: standard deviation of their noise.
     """
 
     def __init__(self, chosen: Sequence[NoisyMarginal], measured: Measured) -> None:
@@ -373,8 +316,9 @@ class ChosenCells:
             blocks = (torch.arange(one_hot.sizes[j]) + one_hot.starts[j] for j in (left, right))
             grid = torch.meshgrid(levels, *blocks, indexing="ij")
             where.append(torch.stack([axis.reshape(-1) for axis in grid]))
-            shares.append(counts.ravel() / measured.rows)
+            shares.append(simplex(counts / measured.rows).ravel())
         self.shares = torch.tensor(np.concatenate(shares), dtype=torch.float32)
+        self.spread = chosen[0].sigma / measured.rows if chosen else 0.0
         self._levels, self._left, self._right = torch.cat(where, dim=1)
 
     def of(self, moments: Tensor) -> Tensor:
@@ -432,9 +376,13 @@ class Generator(nn.Module):
 
     def moments(self, shares: Tensor, classes: Tensor) -> Tensor:
         """Joint distribution of the class and every two columns, which are independent within a row: (k, w, w)."""
-        given = functional.one_hot(classes, len(self.chances)).to(shares.dtype)  # (b, k)
-        weights = given * (self.chances / given.sum(dim=0).clamp_min(1))  # classes as often as measured
-        return torch.stack([(shares * weight[:, None]).T @ shares for weight in weights.T])
+        return torch.stack([(shares * weight[:, None]).T @ shares for weight in self.weights(classes).T])
+
+    def weights(self, classes: Tensor) -> Tensor:
+        """Weights (b, k) of rows, each in the column of its class; they make classes as frequent as measured."""
+        given = functional.one_hot(classes, len(self.chances)).to(self.chances.dtype)
+        weights: Tensor = given * (self.chances / given.sum(dim=0).clamp_min(1))
+        return weights
 
     @property
     def target(self) -> Tensor:
@@ -449,11 +397,29 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True)
 class TabularGanModel:
-    """The averaged generator and the marginals it was warmed up on."""
+    """The averaged generator, the marginals it was warmed up on, and what the critic was given."""
 
     schema: Schema
     generator: Generator
     marginals: tuple[NoisyMarginal, ...]
+    critic: Critic | None = None
+
+    def discriminator(self) -> Discriminator | None:
+        """What the critic pushed on, and what it would still push on; None of a model without a critic."""
+        if self.critic is None:
+            return None
+        generator, scores, draws = self.generator, self.critic.scores, seeded(0)
+        start = scores.products(generator.base, generator.chances)  # columns independent given the class
+        with torch.no_grad():
+            classes = generator.draw_classes(_DREAMS, draws)
+            shares = generator.one_hot.shares(generator.logits_of(classes, draws))
+            now = scores.products(shares, generator.weights(classes).sum(dim=1))
+        held = None if generator.condition is None else generator.one_hot.names[generator.condition]
+        pushed, left = (self.critic.judge(self.critic.answer(fake)) for fake in (start, now))
+        return Discriminator(self.schema, pushed, left, held, self._draw)
+
+    def _draw(self, n: int, seed: int) -> NDArray[np.int32]:
+        return self.sample(n, seed=seed).codes
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """Draw rows; a condition on the target is met directly, others by rejection."""
@@ -461,8 +427,14 @@ class TabularGanModel:
 
     def save(self, folder: Path) -> None:
         """Write the generator and the marginals."""
-        parameters = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
-        save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters)
+        parameters: dict[str, Any] = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
+        beside = {}
+        if self.critic is not None:
+            parameters |= {"critic": {"spread": self.critic.spread, "threshold": self.critic.threshold}}
+            scores = self.critic.scores
+            held = {"truth": self.critic.truth, "values": scores.values, "owner": scores.owner}
+            beside = {_CRITIC + name: tensor for name, tensor in held.items()}
+        save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters, beside)
 
 
 def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
@@ -470,8 +442,15 @@ def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> Tabular
     tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))
     generator = Generator(measured, latent=parameters["latent"], width=parameters["width"], seed=0)
+    critic = None
+    if "critic" in parameters:
+        truth, values, owner = (tensors.pop(_CRITIC + name, torch.zeros(0)) for name in ("truth", "values", "owner"))
+        one_hot = generator.one_hot
+        if values.shape != (one_hot.width, len(owner)) or truth.shape != (len(owner), len(owner)):
+            raise InputError(f"{folder}: the weights do not fit the schema")
+        critic = Critic(Scores(one_hot, values, owner), truth, **parameters["critic"])
     set_state(generator, tensors, folder)
-    return TabularGanModel(schema, generator, released)
+    return TabularGanModel(schema, generator, released, critic)
 
 
 def _queries(schema: Schema) -> list[tuple[str, ...]]:
@@ -481,17 +460,14 @@ def _queries(schema: Schema) -> list[tuple[str, ...]]:
     return [(name, schema.target) for name in schema.modelled if name != schema.target]
 
 
-def _pairs(schema: Schema) -> list[tuple[int, int]]:
-    """Pairs of columns for the critic, evenly thinned where their cells are too many to hold."""
-    sizes, condition = list(schema.domain.values()), target_position(schema)
-    pairs = [p for p in itertools.combinations(range(len(sizes)), 2) if condition not in p]
-    cells = sum(sizes[i] * sizes[j] for i, j in pairs)
-    kept = pairs[:: max(1, math.ceil(cells / _MOST_CELLS))]
-    if any(sizes[i] * sizes[j] > _MOST_CELLS for i, j in kept):
-        raise MethodError(
-            f"two columns of schema {schema.name} have more than {_MOST_CELLS} pairs of values; use fewer bins or categories"
-        )
-    return kept
+def _cells(schema: Schema) -> int:
+    """Products of two scores that the critic looks at, at most."""
+    counts = counted(schema, target_position(schema))
+    return (sum(counts) ** 2 - sum(count**2 for count in counts)) // 2
 
 
-__all__ = ["Generator", "PairCritic", "TabularGan", "TabularGanModel", "load"]
+def _physical(cells: int) -> int:
+    return max(16, min(2048, 10_000_000 // max(1, cells)))
+
+
+__all__ = ["Generator", "TabularGan", "TabularGanModel", "load"]

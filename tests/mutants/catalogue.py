@@ -698,4 +698,61 @@ def _image_mutants() -> list[Mutant]:
     return [Mutant(*entry, bench="tests/audit/test_image_bench.py") for entry in found]
 
 
-MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants()]}
+def _explain_mutants() -> list[Mutant]:
+    """Explanations of real rows that give rows away."""
+    attributions = "synthkit/privacy/mechanisms/attributions.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "attributions: long ones are not clipped",
+            {attributions: (("found / np.maximum(norms, 1.0)", "found"),)},
+            "only the sum's own bound is left, and a row with long attributions counts for less than one row",
+        ),
+        (
+            "attributions: signed values cancel the clip",
+            {attributions: (("np.abs(np.asarray(attributions_of(", "1.0 * (np.asarray(attributions_of("),)},
+            "what pushes up and down averages to nothing",
+        ),
+        (
+            "attributions: divided by the exact count",
+            {
+                attributions: (
+                    (
+                        "max(1.0, float(released[0]))",
+                        '__import__("synthkit.data.private").data.private.reveal(data).rows',
+                    ),
+                )
+            },
+            "the number of rows leaves beside the means",
+        ),
+    ]
+    shapley, explaining = "synthkit/explain/shapley.py", "synthkit/release/explaining.py"
+    others = [
+        Mutant(
+            "explain: what does not add up is shown",
+            {shapley: (("    if not gap <= allowed:\n", "    if False:\n"),)},
+            "an explainer that reads the model wrongly is believed",
+            "tests/explain/test_shapley.py",
+        ),
+        Mutant(
+            "explain: internal figures enter a bundle",
+            {explaining: (('payment not in ("free", "charged") for payment', 'payment not in ("free", "charged", "internal") for payment'),)},
+            "exact values of real rows leave as an explanation",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
+            "explain: a public explanation opens real rows",
+            {
+                "synthkit/release/run.py": (
+                    ("explained = explain_model(made.model,", "explained = explain_model((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
+                )
+            },
+            "what is called free was paid by somebody",
+            "tests/release/test_explaining.py",
+        ),
+    ]  # fmt: skip
+    return [*(Mutant(*entry, bench="tests/privacy/mechanisms/test_attributions.py") for entry in found), *others]
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    mutant.name: mutant for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants(), *_explain_mutants()]
+}

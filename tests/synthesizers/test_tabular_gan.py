@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from synthkit.data.encoding import discretize, from_frame
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
+from synthkit.synthesizers.base import discriminator_of, load
 from synthkit.synthesizers.marginals import Measured, simplex
-from synthkit.synthesizers.tabular_gan import ChosenCells, Generator, PairCritic, TabularGan
+from synthkit.synthesizers.tabular_gan import ChosenCells, Generator, TabularGan
 from tests.synthesizers.contract import MethodContract, fitted
 from tests.tables import frame, schema
 
@@ -60,17 +62,27 @@ def test_settings_are_checked(setting: dict[str, float]) -> None:
         TabularGan(**setting)  # type: ignore[arg-type]
 
 
-def test_the_critic_scores_pairs_of_values() -> None:
-    critic = PairCritic(schema())
-    codes = torch.tensor([[0, 1, 2, 3, 0, 1, 1], [5, 0, 4, 0, 3, 2, 0]])
-    assert len(critic.pairs) == 15  # six columns beside the target
-    rows = critic.one_hot.encode(codes)
-    moments = [(row[:, None] * row)[None] for row in rows]  # one class
-    torch.testing.assert_close(critic.cells_of(moments[0]).sum(), torch.tensor(15.0))
-    with torch.no_grad():
-        critic.weight.weight.normal_()
-    expected = torch.stack([critic.weight.weight[0] @ critic.cells_of(one) for one in moments])
-    torch.testing.assert_close(critic(codes), expected)
+def test_the_discriminator_is_released_and_kept(tmp_path: Path) -> None:
+    """It scores rows by what the private steps released, and a saved model has it."""
+    data = frame(2000)
+    data["sex"] = np.where(data["smoker"], "m", "f")
+    recipe = TabularGan(iterations=2, batch=64, width=8, latent=2)
+    model, session = fitted(recipe, schema(rows=2000), data, Budget(5.0, 1e-5))
+    reads = session.trace
+    found = discriminator_of(model)
+    assert found is not None and found.held == "ill" and session.trace == reads
+    codes = found.draw(500, 0)
+    names = list(schema().domain)
+    agree = codes[:, names.index("sex")] == codes[:, names.index("smoker")]
+    scores = found.pushed(codes)
+    assert scores[agree].mean() > scores[~agree].mean() + 0.1  # real rows agree, its first fakes did not
+    model.save(tmp_path / "model")
+    again = discriminator_of(load(tmp_path / "model"))
+    assert again is not None
+    np.testing.assert_array_equal(again.pushed(codes), scores)
+    np.testing.assert_array_equal(again.left(codes), found.left(codes))
+    without, _ = fitted(TabularGan(critic=0.0, marginals=2, iterations=1, batch=32, width=8, latent=2))
+    assert discriminator_of(without) is None
 
 
 def test_the_generator_starts_at_the_measured_product() -> None:

@@ -1,0 +1,148 @@
+"""Explanations as files: one page for people, JSON for machines. Public ones, and the internal one beside a release."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import synthkit
+from synthkit.documents import write_atomically
+from synthkit.errors import ExplanationError, JobError
+from synthkit.explain import agreement, defects, figures
+from synthkit.explain.images import ImageExplanation, explain_images
+from synthkit.explain.model import Explanation, explain_model
+from synthkit.release import report
+from synthkit.synthesizers.base import Progress, discriminator_of, load, read_model_card, silent
+from synthkit.synthesizers.image_model import load_image_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from synthkit.data.schema import Schema
+
+PAGE, DATA = "explanation.html", "explanation.json"
+_WARNING = "INTERNAL. Made of exact values of real rows; it carries no guarantee and must not be shared."
+
+
+def render(explained: Explanation | ImageExplanation) -> str:
+    """The explanation as one self-contained HTML page: no script, no request to anywhere."""
+    page: str = (
+        report.environment()
+        .get_template("explanation.html.j2" if isinstance(explained, Explanation) else "image_explanation.html.j2")
+        .render(
+            e=explained,
+            internal=explained.payment == "internal",
+            figures=figures,
+            warning=_WARNING,
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            version=synthkit.__version__,
+        )
+    )
+    return page
+
+
+def contents(explained: Explanation | ImageExplanation) -> dict[str, bytes]:
+    """Both files, by name."""
+    document = explained.to_dict()
+    if explained.payment == "internal":
+        document = {"warning": _WARNING, **document}
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return {PAGE: render(explained).encode(), DATA: text.encode()}
+
+
+def write(folder: Path, explained: Explanation | ImageExplanation) -> None:
+    """Write both files into ``folder``, which is made where it does not exist."""
+    made = contents(explained)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in made.items():
+            write_atomically(folder / name, content)
+    except OSError as problem:
+        raise JobError(f"{folder}: cannot be written: {problem.strerror}; name another folder, or make room") from None
+
+
+def explain_saved(
+    folder: Path, *, rows: int, seeds: int, seed: int, progress: Progress = silent
+) -> Explanation | ImageExplanation:
+    """Explain a model folder, or the model in a bundle. Free.
+
+    Raises:
+        JobError: no such folder, or a bundle without a model.
+        InputError: damaged, or of another version.
+        ExplanationError: a model that cannot be explained.
+    """
+    if not folder.is_dir():
+        raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
+    if (folder / "manifest.json").exists() and not (folder / "model").is_dir():
+        made = f"; its explanation is {folder / PAGE}" if (folder / PAGE).exists() else ""
+        raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does{made}")
+    home = folder if (folder / "model.json").exists() or not (folder / "model").is_dir() else folder / "model"
+    card = read_model_card(home)
+    if "classes" in card["schema"]:
+        image_model = load_image_model(home)
+        judge = discriminator_of(image_model)
+        return explain_images(image_model, seed=seed, judge=None if judge is None else judge.pushed)
+    if "columns" not in card["schema"]:
+        raise ExplanationError(f"{home}: a model of {card['method']}; explained are models of one table, and of images")
+    return explain_model(load(home), rows=rows, seeds=seeds, seed=seed, progress=progress)
+
+
+def internal(
+    folder: Path,
+    public: Explanation,
+    real: tuple[NDArray[np.int32], NDArray[np.int32]],
+    synthetic: NDArray[np.int32],
+    schema: Schema,
+) -> None:
+    """The explanation with what only real rows can tell, into the folder beside a release.
+
+    Args:
+        folder: the internal folder.
+        public: the public explanation, which it begins with.
+        real: codes of training and holdout; the second may be empty.
+        synthetic: codes of the released table.
+        schema: the public schema.
+    """
+    training, held = real
+    missing, same, found = list(public.missing), None, public.defects
+    try:
+        found = (defects.internal(held if len(held) >= 40 else training, synthetic, schema), *found)
+        same = agreement.compare(training, held, synthetic, schema)
+    except ExplanationError as problem:
+        missing.append(f"Not compared with real rows: {problem}.")
+    whole = replace(public, defects=found, agreement=same, missing=tuple(missing), payment="internal")
+    write(folder, whole)
+    for name in (PAGE, DATA):
+        (folder / name).chmod(0o600)
+
+
+def check_public(raw: bytes) -> str | None:
+    """What is wrong with an ``explanation.json`` that stands in a bundle; None where nothing is."""
+    try:
+        document = json.loads(raw)
+        payments = list(_payments(document))
+    except (ValueError, RecursionError):
+        return f"{DATA} is damaged"
+    if not isinstance(document, dict) or document.get("synthkit_explanation") != 1:
+        return f"{DATA} is not an explanation of version 1"
+    if not payments or any(payment not in ("free", "charged") for payment in payments):
+        return f"{DATA} holds what was not paid for: internal figures never enter a bundle"
+    return None
+
+
+def _payments(value: Any) -> Any:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "payment":
+                yield inner
+            yield from _payments(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _payments(inner)
+
+
+__all__ = ["DATA", "PAGE", "check_public", "contents", "explain_saved", "internal", "render", "write"]
