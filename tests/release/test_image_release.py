@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import synthkit as sk
 from synthkit.audit import images as neighbours
@@ -253,6 +257,61 @@ def test_bad_release_files_are_refused_before_anything_is_spent(
     assert made.exit_code == 2 and says in made.output, made.output
     assert not (tmp_path / "release").exists()
     assert not (tmp_path / "ledger.sqlite").exists() or sk.Ledger(tmp_path / "ledger.sqlite").datasets() == []
+
+
+def _png(pixels: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def _bomb() -> bytes:
+    """A PNG file whose header promises a hundred million pixels."""
+    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\x00" * 12
+
+
+GREY = np.zeros((8, 8), np.uint8)
+BAD_FILES: dict[str, tuple[str, bytes, str]] = {
+    "another size": ("left/z.png", _png(np.zeros((9, 8), np.uint8)), "1 image"),
+    "colour": ("left/z.png", _png(np.zeros((8, 8, 3), np.uint8)), "1 image"),
+    "corrupt": ("left/z.png", _png(GREY)[:-20], "1 image"),
+    "16 bits": ("left/z.png", _png(np.zeros((8, 8), np.uint16)), "1 image"),
+    "grey with alpha": ("left/z.png", _png(np.zeros((8, 8, 2), np.uint8)), "1 image"),
+    "animated": (
+        "left/z.png",
+        _png(GREY, save_all=True, append_images=[Image.fromarray(GREY + 9)]),
+        "1 image",
+    ),
+    "a bomb": ("left/z.png", _bomb(), "50 million pixels"),
+    "another file": ("left/Meyer_1970.doc", b"hello", "has the extension .doc"),
+    "another class": ("middle/z.png", _png(GREY), "whose name is no declared class"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_images_are_refused_with_nothing_spent_and_nothing_told(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, data={"path": "folder"}, holdout=0)
+    for label in ("left", "right"):
+        (tmp_path / "folder" / label).mkdir(parents=True)
+        for k in range(3):
+            (tmp_path / "folder" / label / f"patient-{k}.png").write_bytes(_png(GREY))
+    where, content, says = BAD_FILES[name]
+    (tmp_path / "folder" / where).parent.mkdir(exist_ok=True)
+    (tmp_path / "folder" / where).write_bytes(content)
+    made = shell("release", file, "--ledger", tmp_path / "ledger.sqlite")
+    assert made.exit_code == 2 and says in made.output and "folder" in made.output, made.output
+    assert "patient-" not in made.output and "Meyer" not in made.output and "Traceback" not in made.output
+    assert sk.Ledger(tmp_path / "ledger.sqlite").spent("bars").epsilon == 0 and not (tmp_path / "release").exists()
+
+
+def test_a_class_without_images_is_legal(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "left").mkdir(parents=True)
+    for k in range(3):
+        (tmp_path / "folder" / "left" / f"{k}.png").write_bytes(_png(GREY))
+    file = write(tmp_path, data={"path": "folder"}, holdout=0)
+    assert shell("release", file, "--ledger", tmp_path / "ledger.sqlite").exit_code == 0
 
 
 def test_image_settings_are_refused_for_tables(tmp_path: Path) -> None:
