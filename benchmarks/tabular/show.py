@@ -2,7 +2,7 @@
 
     python benchmarks/tabular/show.py benchmarks/tabular/results/quick.json
 
-Needs matplotlib.
+Needs the extra `benchmarks` (matplotlib).
 """
 
 from __future__ import annotations
