@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
     from synthkit.explain.model import Explanation, explain_model
+    from synthkit.policy.document import Policy
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
-    from synthkit.release.bundle import verify
+    from synthkit.release.hand_out import Release
+    from synthkit.release.handling import Handling
     from synthkit.release.job import Job
     from synthkit.release.linked import fit_linked, price_linked
-    from synthkit.release.run import Price, Release, fit, price, run
+    from synthkit.release.permission import Asker
+    from synthkit.release.run import Price, fit, price, resume, run
+    from synthkit.release.seals import verify
     from synthkit.synthesizers.base import Synthetic, load, method
     from synthkit.synthesizers.linked import load_linked
 
@@ -37,17 +41,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Adjacency": "synthkit.privacy.budget:Adjacency",
+    "Asker": "synthkit.release.permission:Asker",
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
     "Explanation": "synthkit.explain.model:Explanation",
+    "Handling": "synthkit.release.handling:Handling",
     "ImageSchema": "synthkit.data.image_schema:ImageSchema",
     "ImageSource": "synthkit.data.images:ImageSource",
     "Images": "synthkit.data.images:Images",
     "Job": "synthkit.release.job:Job",
     "Ledger": "synthkit.privacy.ledger:Ledger",
     "LinkedSchema": "synthkit.data.linked:LinkedSchema",
+    "Policy": "synthkit.policy.document:Policy",
     "Price": "synthkit.release.run:Price",
-    "Release": "synthkit.release.run:Release",
+    "Release": "synthkit.release.hand_out:Release",
     "Schema": "synthkit.data.schema:Schema",
     "Synthetic": "synthkit.synthesizers.base:Synthetic",
     "Unit": "synthkit.data.schema:Unit",
@@ -62,8 +69,9 @@ _HOMES = {
     "price": "synthkit.release.run:price",
     "price_linked": "synthkit.release.linked:price_linked",
     "read_images": "synthkit.data.images:read_images",
+    "resume": "synthkit.release.run:resume",
     "run": "synthkit.release.run:run",
-    "verify": "synthkit.release.bundle:verify",
+    "verify": "synthkit.release.seals:verify",
 }
 
 
@@ -82,15 +90,18 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Adjacency",
+    "Asker",
     "Budget",
     "Evidence",
     "Explanation",
+    "Handling",
     "ImageSchema",
     "ImageSource",
     "Images",
     "Job",
     "Ledger",
     "LinkedSchema",
+    "Policy",
     "Price",
     "Release",
     "Schema",
@@ -108,6 +119,7 @@ __all__ = [
     "price",
     "price_linked",
     "read_images",
+    "resume",
     "run",
     "verify",
 ]

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +19,19 @@ import click
 
 from synthkit import __version__
 from synthkit.cli_explain import explain
+from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
+from synthkit.cli_trust import attest, keys, log, sign, write_verifier
+from synthkit.cli_vault import shred, vault
 from synthkit.errors import JobError, SynthkitError, VerificationFailed
 
 if TYPE_CHECKING:
     from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import Source
-    from synthkit.release.run import Price, Release
+    from synthkit.release.hand_out import Release
+    from synthkit.release.run import Price
     from synthkit.synthesizers.image_model import ImageModel
     from synthkit.synthesizers.linked import LinkedModel
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
-_LEDGER = click.option(
-    "--ledger",
-    "ledger_location",
-    metavar="PATH|URL",
-    envvar="SYNTHKIT_LEDGER",
-    help="The ledger: an SQLite file or a PostgreSQL URL.  [default: the account's own]",
-)
 
 
 class _Group(click.Group):
@@ -73,8 +69,8 @@ def main() -> None:
     """
 
 
-main.add_command(policy)
-main.add_command(explain)
+for _command in (policy, explain, keys, sign, attest, log, vault, shred):
+    main.add_command(_command)
 
 
 @main.command()
@@ -88,7 +84,7 @@ main.add_command(explain)
     help="Folder of the demo.",
 )
 @click.option("--epsilon", type=float, default=3.0, show_default=True, help="Budget of the demo release.")
-@_JSON
+@JSON
 def demo(what: str, output: Path, epsilon: float, as_json: bool) -> None:
     """Release the bundled UCI Adult table, or 5,000 images of MNIST, from first file to verified bundle.
 
@@ -102,16 +98,16 @@ def demo(what: str, output: Path, epsilon: float, as_json: bool) -> None:
     """
     from synthkit.privacy.budget import Budget
     from synthkit.privacy.ledger import Ledger
-    from synthkit.release.bundle import verify
     from synthkit.release.job import Job
     from synthkit.release.run import run
+    from synthkit.release.seals import verify
 
     Budget(epsilon, 1e-6)  # refused before a file is written
-    with _writing(output):
+    with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     number = next(n for n in range(1, 10_000) if not (output / f"release-{n}").exists())
     file = output / f"release-{number}.yaml"
-    with _writing(file):
+    with writing(file):
         file.write_text(
             (_DEMO if what == "table" else _IMAGE_DEMO).format(epsilon=epsilon, number=number), encoding="utf-8"
         )
@@ -149,10 +145,17 @@ output: release-{number}
 @click.option(
     "--allow-unreviewed", is_flag=True, help="Release although nobody vouched for the schema; the bundle will say so."
 )
-@_LEDGER
-@_JSON
-def release(file: Path, allow_unreviewed: bool, ledger_location: str | None, as_json: bool) -> None:
-    """Make the release that FILE asks for: fit, sample, assess, write the bundle.
+@click.option("--resume", is_flag=True, help="Hand out what was held until people had signed it. Opens no data.")
+@asking
+@LEDGER
+@JSON
+def release(
+    file: Path, allow_unreviewed: bool, resume: bool, asked: Asked, ledger_location: str | None, as_json: bool
+) -> None:
+    """Make the release that FILE asks for: fit, sample, assess, write the bundle, and hand it out.
+
+    Where its policy asks for signatures, the bundle is held in a folder beside, and the command exits with 1.
+    Once it is signed, --resume hands it out.
 
     \b
     Example:
@@ -160,28 +163,39 @@ def release(file: Path, allow_unreviewed: bool, ledger_location: str | None, as_
     """
     from synthkit.privacy.ledger import Ledger
     from synthkit.release.job import Job
+    from synthkit.release.run import resume as hand_out
     from synthkit.release.run import run
 
-    job = Job.read(file)
+    job = asked.over(Job.read(file))
     with _progress(as_json) as progress:
-        made = run(job, Ledger(ledger_location), allow_unreviewed=allow_unreviewed, progress=progress)
+        if resume:
+            made = hand_out(job, Ledger(ledger_location))
+        else:
+            made = run(job, Ledger(ledger_location), allow_unreviewed=allow_unreviewed, progress=progress)
     _show_release(made, as_json)
+    if made.held:
+        click.get_current_context().exit(1)
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_JSON
-def plan(file: Path, as_json: bool) -> None:
+@asking
+@LEDGER
+@JSON
+def plan(file: Path, asked: Asked, ledger_location: str | None, as_json: bool) -> None:
     """Show the price of FILE's release, and the time and memory it needs. Opens no data.
 
     \b
     Example:
       synthkit plan release.yaml
     """
+    from synthkit.privacy.ledger import Ledger
     from synthkit.release.job import Job
     from synthkit.release.run import price
 
-    _show_price(price(Job.read(file)), as_json)
+    job = asked.over(Job.read(file))
+    ledger = Ledger(ledger_location) if job.asker.policy else None  # the packaged policy asks for no total
+    _show_price(price(job, ledger), as_json)
 
 
 @main.command()
@@ -200,8 +214,19 @@ def plan(file: Path, as_json: bool) -> None:
     required=True,
     help="A .csv or .parquet file to write; of linked tables, a folder; of images, a folder or an .npz file.",
 )
-@_JSON
-def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None, output: Path, as_json: bool) -> None:
+@click.option("--on", "dataset", metavar="DATASET", help="The ledger's name for the data; a bundle says it itself.")
+@asking
+@JSON
+def sample(
+    model: Path,
+    rows: int,
+    conditions: tuple[str, ...],
+    seed: int | None,
+    output: Path,
+    dataset: str | None,
+    asked: Asked,
+    as_json: bool,
+) -> None:
     """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
 
     Of linked tables, rows and conditions are of parents; both tables are written into a new folder. Of
@@ -213,7 +238,7 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
     """
     from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import write_csv, write_parquet
-    from synthkit.synthesizers.base import load
+    from synthkit.release.sampling import open_model
     from synthkit.synthesizers.linked import LinkedModel
 
     where: dict[str, str] = {}
@@ -221,13 +246,8 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
         if column in where:
             raise JobError(f"--where {column} is given twice; a row has one value there: draw once for each")
         where[column] = value
-    _refuse_existing(output)
-    folder = model if (model / "model.json").exists() or not (model / "model").is_dir() else model / "model"
-    if not folder.is_dir():
-        raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
-    if (folder / "manifest.json").exists():
-        raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does")
-    fitted: Any = load(folder)
+    refuse_existing(output)
+    fitted = open_model(model, asked.asker, dataset=dataset)
     if isinstance(fitted, LinkedModel):
         _sample_linked(fitted, rows, where, seed, output, as_json)
         return
@@ -235,25 +255,45 @@ def sample(model: Path, rows: int, conditions: tuple[str, ...], seed: int | None
         _sample_images(fitted, rows, where, seed, output, as_json)
         return
     drawn = fitted.sample(rows, where=where, seed=seed)
-    with _writing(output):
+    with writing(output):
         (write_parquet if output.suffix.lower() == ".parquet" else write_csv)(drawn.frame, output)
-    _show({"rows": rows, "output": str(output)}, f"{rows} rows written to {output}", as_json)
+    show({"rows": rows, "output": str(output)}, f"{rows} rows written to {output}", as_json)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@_JSON
-def verify(folder: Path, as_json: bool) -> None:
-    """Check a bundle: every digest, no other file, epsilon recomputed. Exits 1 on any doubt.
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--trust", type=click.Path(path_type=Path), help="The file of the keys that you trust (keys.toml).")
+@click.option("--policy", type=click.Path(path_type=Path), help="The policy file that must have decided.")
+@click.option(
+    "--at", type=click.DateTime(["%Y-%m-%d"]), help="The day on which signatures must hold.  [default: today]"
+)
+@click.option("--write-verifier", "alone", type=click.Path(path_type=Path), help="Write a verifier that stands alone.")
+@JSON
+def verify(
+    folder: Path | None,
+    trust: Path | None,
+    policy: Path | None,
+    at: datetime | None,
+    alone: Path | None,
+    as_json: bool,
+) -> None:
+    """Check a bundle: every digest, no other file, epsilon recomputed, signatures, gate, log. Exits 1 on any doubt.
 
     \b
     Example:
-      synthkit verify release/
+      synthkit verify release/ --trust keys.toml
     """
-    from synthkit.release.bundle import verify as check
+    from synthkit.release.seals import verify as check
 
+    if alone is not None:
+        with writing(alone):
+            write_verifier(alone)
+        show({"written": str(alone)}, f"{alone} written; it needs Python 3.11 and the package 'cryptography'.", as_json)
+        return
+    if folder is None:
+        raise JobError("name the FOLDER of a bundle")
     try:
-        found = check(folder)
+        found = check(folder, trust=trust, policy=policy, now=None if at is None else at.replace(tzinfo=UTC))
     except VerificationFailed as problem:
         if as_json:
             click.echo(json.dumps({"verified": False, "problem": str(problem)}))
@@ -268,12 +308,17 @@ def verify(folder: Path, as_json: bool) -> None:
         "rows": found.rows,
         "tables": {table.name: table.rows for table in found.tables},
         "files": sorted(found.files),
+        "policy": found.policy,
+        "seals": list(found.seals),
     }
     guarantee = (
         f"epsilon {found.epsilon:.4g} at delta {found.delta:g}" if found.private else "NON-PRIVATE: no guarantee"
     )
     rows = _counted({table.name: table.rows for table in found.tables}, found.what)
-    _show(facts, f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed.", as_json)
+    lines = [f"{folder}: verified. {guarantee}; {rows}; {len(found.files)} files as listed."]
+    if found.policy:
+        lines.append(f"  policy {found.policy['name']}, asked as {found.policy['as']} for {found.policy['for']}")
+    show(facts, "\n".join([*lines, *(f"  {seal}" for seal in found.seals)]), as_json)
 
 
 class _AuditGroup(click.Group):
@@ -304,8 +349,9 @@ def audit() -> None:
     type=click.Path(path_type=Path),
     help="Folder for audit.json and audit.html.  [default: the release's, with .audit]",
 )
-@_JSON
-def audit_configuration(file: Path, quick: bool, output: Path | None, as_json: bool) -> None:
+@asking
+@JSON
+def audit_configuration(file: Path, quick: bool, output: Path | None, asked: Asked, as_json: bool) -> None:
     """Attack the configuration that FILE is about to release, without opening its data. Exits 1 on a violation.
 
     \b
@@ -316,9 +362,9 @@ def audit_configuration(file: Path, quick: bool, output: Path | None, as_json: b
     from synthkit.release.attack import write
     from synthkit.release.job import Job
 
-    job = Job.read(file)
+    job = asked.over(Job.read(file))
     folder = output or job.output.with_name(f"{job.output.name}.audit")
-    _refuse_existing(folder)
+    refuse_existing(folder)
     with _progress(as_json) as progress:
         found = attack(job, thorough=not quick, progress=progress)
     write(folder, found)
@@ -327,7 +373,7 @@ def audit_configuration(file: Path, quick: bool, output: Path | None, as_json: b
         figures = "" if finding.bound is None else f"  (claimed {finding.claimed:.3f}, at least {finding.bound:.3f})"
         lines.append(f"  {finding.attack:28} {finding.outcome}{figures}")
     lines.append(f"Report: {folder / 'audit.html'}")
-    _show(found.to_dict(), "\n".join(lines), as_json)
+    show(found.to_dict(), "\n".join(lines), as_json)
     if found.violated:
         click.get_current_context().exit(1)
 
@@ -335,8 +381,9 @@ def audit_configuration(file: Path, quick: bool, output: Path | None, as_json: b
 @audit.command("release")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--against", type=click.Choice(["holdout"]), required=True, help="Whom members are told from.")
-@_JSON
-def audit_release(bundle: Path, against: str, as_json: bool) -> None:
+@asking
+@JSON
+def audit_release(bundle: Path, against: str, asked: Asked, as_json: bool) -> None:
     """Try to tell who was in BUNDLE's training data. Internal: needs the folder beside it ('internal: allow').
 
     What it shows are exact figures of real rows: for the steward's eyes, never for a bundle.
@@ -347,18 +394,18 @@ def audit_release(bundle: Path, against: str, as_json: bool) -> None:
     """
     from synthkit.release.internal import membership
 
-    found = membership(bundle)
+    found = membership(bundle, asked.asker)
     lines = ["INTERNAL, NOT to be shared. 0.5 is guessing; the control shows what chance looks like."]
     lines += [
         f"  {one.name:30} AUC {one.auc:.4f} ({one.interval[0]:.4f} to {one.interval[1]:.4f})   "
         f"found at 1% false alarms: {one.tpr_at_1_percent:.2%}"
         for one in found
     ]
-    _show({"internal": True, "attacks": [vars(one) for one in found]}, "\n".join(lines), as_json)
+    show({"internal": True, "attacks": [vars(one) for one in found]}, "\n".join(lines), as_json)
 
 
 @main.command()
-@_JSON
+@JSON
 def methods(as_json: bool) -> None:
     """List the methods and their settings.
 
@@ -378,7 +425,12 @@ def methods(as_json: bool) -> None:
     for name, entry in listed.items():
         lines.append(f"{name}\n  {entry['what']}")
         lines += [f"    {setting}: {value}" for setting, value in entry["settings"].items()]
-    _show(listed, "\n".join(lines), as_json)
+    show(listed, "\n".join(lines), as_json)
+
+
+_ON = click.option(
+    "--on", "dataset", metavar="DATASET", help="The ledger's name for the data.  [default: the schema's]"
+)
 
 
 @main.group()
@@ -394,9 +446,18 @@ def schema() -> None:
 )
 @click.option("--name", help="The schema's name.  [default: the file's]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The schema file to write.")
-@_JSON
+@_ON
+@asking
+@JSON
 def schema_draft(
-    data: str, query: str | None, nulls: tuple[str, ...], name: str | None, output: Path, as_json: bool
+    data: str,
+    query: str | None,
+    nulls: tuple[str, ...],
+    name: str | None,
+    output: Path,
+    dataset: str | None,
+    asked: Asked,
+    as_json: bool,
 ) -> None:
     """Propose a schema from DATA, marked unreviewed: every line learnt from values says so.
 
@@ -406,13 +467,13 @@ def schema_draft(
     """
     from synthkit.data.drafts import draft
 
-    _refuse_existing(output)
+    refuse_existing(output)
     # Of a URL nothing is taken: it may hold a password.
-    text = draft(
-        _source(data, query, nulls), name=name or ("query" if "://" in data else Path(data).name.split(".")[0])
-    )
+    name = name or ("query" if "://" in data else Path(data).name.split(".")[0])
+    asked.asker.may("draft", dataset or name)
+    text = draft(_source(data, query, nulls), name=name)
     _write_text(output, text)
-    _show(
+    show(
         {"output": str(output), "reviewed": False},
         f"{output} written. It was learnt from the data: review every marked line, then write 'reviewed: true'.",
         as_json,
@@ -424,8 +485,18 @@ def schema_draft(
 @click.argument("data", required=False)
 @click.option("--query", help="Where DATA is a database URL: the rows, as one SELECT.")
 @click.option("--null", "nulls", multiple=True, metavar="TEXT", help="A text that means 'no value'; may be repeated.")
-@_JSON
-def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[str, ...], as_json: bool) -> None:
+@_ON
+@asking
+@JSON
+def schema_check(
+    file: Path,
+    data: str | None,
+    query: str | None,
+    nulls: tuple[str, ...],
+    dataset: str | None,
+    asked: Asked,
+    as_json: bool,
+) -> None:
     """Check a schema FILE and, where DATA is given, that every row fits it.
 
     What it says of DATA is for the steward's eyes: it is read off the private values.
@@ -444,6 +515,7 @@ def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[s
         return
     label = None
     if data is not None:
+        asked.asker.may("draft", dataset or read_schema.name)
         source = _source(data, query, nulls)
         read(source, read_schema, dataset=read_schema.name)
         label = source.label  # a URL may hold a password, a label never does
@@ -456,15 +528,19 @@ def schema_check(file: Path, data: str | None, query: str | None, nulls: tuple[s
     }
     text = f"{file}: schema {read_schema.name}, {len(read_schema.columns)} columns, unit {read_schema.unit}"
     text += ", reviewed" if read_schema.reviewed else ", NOT reviewed: a release refuses it"
-    _show(facts, text + (f"; every row of {label} fits" if label else ""), as_json)
+    show(facts, text + (f"; every row of {label} fits" if label else ""), as_json)
 
 
 @schema.command("from-sdv")
 @click.argument("metadata", type=click.Path(path_type=Path))
 @click.option("--data", help="Learn bounds and categories from this file (marked as learnt).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The schema file to write.")
-@_JSON
-def schema_from_sdv(metadata: Path, data: str | None, output: Path, as_json: bool) -> None:
+@_ON
+@asking
+@JSON
+def schema_from_sdv(
+    metadata: Path, data: str | None, output: Path, dataset: str | None, asked: Asked, as_json: bool
+) -> None:
     """Turn SDV METADATA (JSON, version 1) into a schema to be reviewed.
 
     \b
@@ -474,19 +550,21 @@ def schema_from_sdv(metadata: Path, data: str | None, output: Path, as_json: boo
     from synthkit.data.sdv_metadata import from_sdv
     from synthkit.documents import read_text
 
-    _refuse_existing(output)
+    refuse_existing(output)
     try:
         document = json.loads(read_text(metadata))
     except (ValueError, RecursionError):
         raise JobError(f"{metadata}: not JSON; give SDV's metadata file (metadata.save_to_json)") from None
+    if data:
+        asked.asker.may("draft", dataset or Path(data).name.split(".")[0])
     _write_text(output, from_sdv(document, data=_source(data, None, ()) if data else None))
-    _show({"output": str(output), "reviewed": False}, f"{output} written, to be filled in and reviewed.", as_json)
+    show({"output": str(output), "reviewed": False}, f"{output} written, to be filled in and reviewed.", as_json)
 
 
 @schema.command("to-sdv")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
-@_JSON
+@JSON
 def schema_to_sdv(file: Path, output: Path, as_json: bool) -> None:
     """Turn a schema FILE into SDV metadata (JSON, version 1). Bounds and categories have no place there.
 
@@ -497,9 +575,9 @@ def schema_to_sdv(file: Path, output: Path, as_json: bool) -> None:
     from synthkit.data.schema import Schema
     from synthkit.data.sdv_metadata import to_sdv
 
-    _refuse_existing(output)
+    refuse_existing(output)
     _write_text(output, json.dumps(to_sdv(Schema.read(file)), indent=2) + "\n")
-    _show({"output": str(output)}, f"{output} written.", as_json)
+    show({"output": str(output)}, f"{output} written.", as_json)
 
 
 @main.group()
@@ -509,8 +587,8 @@ def ledger() -> None:
 
 @ledger.command("show")
 @click.argument("dataset", required=False)
-@_LEDGER
-@_JSON
+@LEDGER
+@JSON
 def ledger_show(dataset: str | None, ledger_location: str | None, as_json: bool) -> None:
     """Show the total spent on DATASET, or on all.
 
@@ -547,12 +625,12 @@ def ledger_show(dataset: str | None, ledger_location: str | None, as_json: bool)
         lines.append(
             f"{row['dataset']!s:24} {epsilon:>9} {row['delta']:>9.1e} {row['releases']:>8} {row['reserved']:>5}  {cap}"
         )
-    _show({"location": book.location, "datasets": rows}, "\n".join(lines) if rows else "The ledger is empty.", as_json)
+    show({"location": book.location, "datasets": rows}, "\n".join(lines) if rows else "The ledger is empty.", as_json)
 
 
 @ledger.command("verify")
-@_LEDGER
-@_JSON
+@LEDGER
+@JSON
 def ledger_verify(ledger_location: str | None, as_json: bool) -> None:
     """Check that no entry was changed, removed or reordered. Exits 1 on any doubt.
 
@@ -565,15 +643,15 @@ def ledger_verify(ledger_location: str | None, as_json: bool) -> None:
     _refuse_missing(ledger_location)
     book = Ledger(ledger_location)
     count = book.verify()
-    _show({"verified": True, "entries": count}, f"{book.location}: {count} entries, the chain is whole.", as_json)
+    show({"verified": True, "entries": count}, f"{book.location}: {count} entries, the chain is whole.", as_json)
 
 
 @ledger.command("cap")
 @click.argument("dataset")
 @click.option("--epsilon", type=float, required=True, help="Most that may ever be spent.")
 @click.option("--delta", type=float, required=True, help="The delta at which it is counted.")
-@_LEDGER
-@_JSON
+@LEDGER
+@JSON
 def ledger_cap(dataset: str, epsilon: float, delta: float, ledger_location: str | None, as_json: bool) -> None:
     """Set the most that may ever be spent on DATASET.
 
@@ -584,20 +662,11 @@ def ledger_cap(dataset: str, epsilon: float, delta: float, ledger_location: str 
     from synthkit.privacy.ledger import Ledger
 
     Ledger(ledger_location).cap(dataset, epsilon, delta)
-    _show(
+    show(
         {"dataset": dataset, "epsilon": epsilon, "delta": delta},
         f"{dataset}: at most epsilon {epsilon:g} at delta {delta:g}.",
         as_json,
     )
-
-
-def _show(facts: dict[str, Any], text: str, as_json: bool) -> None:
-    try:
-        click.echo(json.dumps(facts, indent=2) if as_json else text)
-    except BrokenPipeError:  # the reader has seen enough
-        raise
-    except OSError as problem:
-        raise JobError(f"done, yet standard output cannot be written: {problem.strerror}") from None
 
 
 def _sample_linked(
@@ -610,7 +679,7 @@ def _sample_linked(
         raise JobError(f"{output}: a model of linked tables gives two tables; name a folder, such as {output.stem}/")
     drawn = fitted.sample(rows, where=where, seed=seed)
     tables = {fitted.schema.parent.name: drawn.parents, fitted.schema.child.name: drawn.children}
-    with _writing(output):
+    with writing(output):
         output.mkdir()
         try:
             for name, frame in tables.items():
@@ -620,7 +689,7 @@ def _sample_linked(
             shutil.rmtree(output, ignore_errors=True)
             raise
     counts = {name: len(frame) for name, frame in tables.items()}
-    _show({"rows": counts, "output": str(output)}, f"{_counted(counts)} written into {output}", as_json)
+    show({"rows": counts, "output": str(output)}, f"{_counted(counts)} written into {output}", as_json)
 
 
 def _sample_images(
@@ -634,9 +703,9 @@ def _sample_images(
         raise JobError(f"{output}: a model of images gives images; name a folder, or a file that ends in .npz")
     drawn = fitted.sample(rows, where=where, seed=seed)
     images = Images(drawn.pixels, drawn.labels)
-    with _writing(output):
+    with writing(output):
         (write_npz if output.suffix.lower() == ".npz" else write_folder)(images, fitted.schema, output)
-    _show({"rows": rows, "output": str(output)}, f"{rows} images written to {output}", as_json)
+    show({"rows": rows, "output": str(output)}, f"{rows} images written to {output}", as_json)
 
 
 def _show_price(priced: Price, as_json: bool) -> None:
@@ -683,7 +752,7 @@ def _show_price(priced: Price, as_json: bool) -> None:
     if len(parts) > 1:
         lines.append("  Every unit is in one of the two, so they compose in parallel.")
     lines.append(f"forecast: about {_duration(priced.seconds)}, {priced.megabytes / 1000:.1f} GB (two cores, no GPU)")
-    _show(facts, "\n".join(lines), as_json)
+    show(facts, "\n".join(lines), as_json)
 
 
 def _show_release(made: Release, as_json: bool) -> None:
@@ -692,6 +761,8 @@ def _show_release(made: Release, as_json: bool) -> None:
     figures = {figure.name: figure for figure in made.evidence}
     facts = {
         "folder": str(_near(made.folder)),
+        "held": made.held,
+        "gate": made.gate.to_dict(),
         "epsilon": made.epsilon,
         "budget": made.manifest["budget"],
         "evidence": [figure.to_dict() for figure in made.evidence],
@@ -714,7 +785,9 @@ def _show_release(made: Release, as_json: bool) -> None:
         lines.append(f"  exact figures, NOT to be shared: {made.internal}")
     folder = _near(made.folder)
     lines += [f"Report: {folder / 'report.html'}", f"Check:  synthkit verify {folder}"]
-    _show(facts, "\n".join(lines), as_json)
+    if made.held:
+        lines += ["", str(made.gate), "", f"Held in {folder} until it is signed; then: synthkit release FILE --resume"]
+    show(facts, "\n".join(lines), as_json)
 
 
 def _counted(rows: dict[str, int], what: str = "rows") -> str:
@@ -762,7 +835,7 @@ def _check_image_schema(file: Path, read_schema: ImageSchema, data: str | None, 
     }
     text = f"{file}: schema {read_schema}"
     text += ", reviewed" if read_schema.reviewed else ", NOT reviewed: a release refuses it"
-    _show(facts, text + (f"; every image of {source.label} fits" if source else ""), as_json)
+    show(facts, text + (f"; every image of {source.label} fits" if source else ""), as_json)
 
 
 def _source(data: str, query: str | None, nulls: tuple[str, ...]) -> Source:
@@ -775,11 +848,6 @@ def _source(data: str, query: str | None, nulls: tuple[str, ...]) -> Source:
     return FileSource(Path(data), nulls)
 
 
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise JobError(f"{path} exists; name another file, or move it away")
-
-
 def _refuse_missing(ledger_location: str | None) -> None:
     """Opening would make an empty ledger, and an empty one where a full one was looked for is no good news."""
     if ledger_location and "://" not in ledger_location and not Path(ledger_location).expanduser().exists():
@@ -789,16 +857,8 @@ def _refuse_missing(ledger_location: str | None) -> None:
 def _write_text(path: Path, text: str) -> None:
     from synthkit.documents import write_atomically
 
-    with _writing(path):
+    with writing(path):
         write_atomically(path, text)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise JobError(f"{path}: cannot be written: {problem.strerror}; name another place, or make room") from None
 
 
 @contextmanager

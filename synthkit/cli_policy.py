@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
+from synthkit.cli_options import JSON, show
 from synthkit.errors import JobError
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
 
 
 @click.group()
@@ -20,7 +19,7 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-@_JSON
+@JSON
 def check(file: Path, as_json: bool) -> None:
     """Check that a policy FILE is consistent, and warn of what has no effect in it.
 
@@ -43,7 +42,7 @@ def check(file: Path, as_json: bool) -> None:
         "warnings": list(found),
     }
     lines = [f"{file}: valid. {len(read.rules)} rules, {len(read.roles)} roles, sha256 {read.digest}"]
-    _show(facts, "\n".join(lines + [f"  Warning: {warning}" for warning in found]), as_json)
+    show(facts, "\n".join(lines + [f"  Warning: {warning}" for warning in found]), as_json)
 
 
 @policy.command("explain")
@@ -59,7 +58,7 @@ def check(file: Path, as_json: bool) -> None:
 @click.option("--rows", type=int, help="Declared number of rows.")
 @click.option("--spent", type=float, help="Epsilon that the dataset cost so far.")
 @click.option("--schema", help="reviewed, allowed or unreviewed.")
-@_JSON
+@JSON
 def explain(
     file: Path, role: str, action: str, purpose: str, dataset: str | None, unit_column: str | None, as_json: bool,
     **facts: Any,
@@ -85,13 +84,13 @@ def explain(
         **facts,
     )
     decision = decide(read, request)
-    _show(decision.to_dict(), str(decision), as_json)
+    show(decision.to_dict(), str(decision), as_json)
 
 
 @policy.command("test")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("cases", type=click.Path(path_type=Path))
-@_JSON
+@JSON
 def test(file: Path, cases: Path, as_json: bool) -> None:
     """Hold the policy FILE against a table of CASES (YAML or CSV). Exits 1 where one is not as expected.
 
@@ -106,7 +105,7 @@ def test(file: Path, cases: Path, as_json: bool) -> None:
     wrong = [str(outcome) for outcome in outcomes if not outcome.passed]
     facts = {"cases": len(outcomes), "as_expected": len(outcomes) - len(wrong), "wrong": wrong}
     lines = [*wrong, f"{len(outcomes) - len(wrong)} of {len(outcomes)} cases as expected."]
-    _show(facts, "\n".join(lines), as_json)
+    show(facts, "\n".join(lines), as_json)
     if wrong:
         click.get_current_context().exit(1)
 
@@ -114,7 +113,7 @@ def test(file: Path, cases: Path, as_json: bool) -> None:
 @policy.command("export")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--odrl", is_flag=True, required=True, help="As ODRL 2.2, in JSON-LD.")
-@_JSON
+@JSON
 def export(file: Path, odrl: bool, as_json: bool) -> None:
     """Print the policy FILE in another language, for other people's tools.
 
@@ -126,7 +125,7 @@ def export(file: Path, odrl: bool, as_json: bool) -> None:
     from synthkit.policy.odrl import export_odrl
 
     document = export_odrl(Policy.read(file))
-    _show(document, json.dumps(document, indent=2), as_json)
+    show(document, json.dumps(document, indent=2), as_json)
 
 
 def _only_dataset(datasets: Any, file: Path) -> str:
@@ -135,10 +134,6 @@ def _only_dataset(datasets: Any, file: Path) -> str:
     if len(names) != 1 or "*" in names[0]:
         raise JobError(f"{file} is about several datasets ({', '.join(names)}); name one with --on")
     return str(names[0])
-
-
-def _show(facts: dict[str, Any], text: str, as_json: bool) -> None:
-    click.echo(json.dumps(facts, indent=2) if as_json else text)
 
 
 __all__ = ["policy"]

@@ -340,6 +340,17 @@ def test_every_release_file_has_a_price(name: str) -> None:
         assert 0.99 * job.budget.epsilon < price(job).epsilon <= job.budget.epsilon
 
 
+def test_the_signed_example_may_be_planned_and_nobody_sells_it() -> None:
+    job = Job.read(EXAMPLES / "hospital/signed.yaml")
+    assert 0.99 * job.budget.epsilon < price(job).epsilon <= job.budget.epsilon
+    policy = job.asker.applied
+    assert warnings(policy) == ()
+    for purpose, allowed in (("registered-study", True), ("research", True), ("any", False), ("commercial", False)):
+        asked = Request.under(job.budget, role="steward", action="release", dataset=job.dataset, purpose=purpose,
+                              private=True, rows=job.schema.rows, total=2.0, schema="reviewed")  # fmt: skip
+        assert decide(policy, asked).allowed == allowed
+
+
 def test_hospital_rows_fit_the_schema_and_need_it(tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "hospital/make_visits.py", tmp_path)
     run(tmp_path / "make_visits.py", cwd=tmp_path, home=tmp_path)
@@ -396,6 +407,22 @@ def test_the_hospital_is_released(tmp_path: Path) -> None:
     assert "verified. epsilon" in checked
     table = pd.read_parquet(tmp_path / "hospital/release/data.parquet")
     assert "person_id" not in table.columns and len(table) == 5000
+
+
+@pytest.mark.slow
+def test_the_hospital_signs(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    run(tmp_path / "examples/hospital/make_visits.py", cwd=tmp_path, home=tmp_path)
+    text = (EXAMPLES / "README.md").read_text("utf-8")
+    (shown,) = [body for language, body in FENCE.findall(text) if language == "sh" and "signed.held" in body]
+    script = f"synthkit() {{ '{sys.executable}' -m synthkit.cli \"$@\"; }}\n{shown}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SYNTHKIT_LEDGER": str(tmp_path / "ledger.sqlite")}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "forbidden by" in done.stdout and "Must not leave" in done.stdout
+    assert "data-protection-officer: approves, by dora" in done.stdout
 
 
 @pytest.mark.slow

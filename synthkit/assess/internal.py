@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from synthkit.assess import fidelity, similarity, utility
+from synthkit.data import vault
 from synthkit.data.encoding import to_frame, undiscretize
 from synthkit.data.schema import Schema
-from synthkit.documents import write_atomically
 from synthkit.evidence import Evidence
 from synthkit.synthesizers.base import Synthetic
 
@@ -59,14 +59,14 @@ def assess(
 def write(
     folder: Path, evidence: tuple[Evidence, ...], training: NDArray[np.int32], synthetic: Synthetic, schema: Schema
 ) -> None:
-    """Write the figures and both association matrices into ``folder``, readable by its owner alone."""
+    """Write the figures and both association matrices into ``folder``, for its owner alone (``vault.put``)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=False)
     document = {"warning": _WARNING, "evidence": [figure.to_dict() for figure in evidence]}
-    write_atomically(folder / "internal.json", json.dumps(document, indent=1) + "\n")
+    vault.put(folder / "internal.json", (json.dumps(document, indent=1) + "\n").encode())
     names = list(schema.modelled)
     for name, codes in (("real", training), ("synthetic", synthetic.codes)):
         matrix = pd.DataFrame(fidelity.associations(codes, schema), index=names, columns=names)
-        write_atomically(folder / f"associations_{name}.csv", matrix.to_csv(float_format="%.4f"))
+        vault.put(folder / f"associations_{name}.csv", matrix.to_csv(float_format="%.4f").encode())
 
 
 def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema) -> list[Evidence]:

@@ -21,13 +21,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from synthkit.data import samples
+from synthkit.data import samples, vault
 from synthkit.data.encoding import Table, check_columns, concatenate, from_frame
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
@@ -75,7 +76,7 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """A .csv, .csv.gz, .tsv, .tsv.gz or .parquet file; text is UTF-8 with a header line."""
+    """A .csv, .csv.gz, .tsv, .tsv.gz or .parquet file, or one of them encrypted (.age); text is UTF-8 with a header."""
 
     path: Path
     null_values: tuple[str, ...] = ()
@@ -309,7 +310,7 @@ def _without(frame: pd.DataFrame, tokens: list[str]) -> pd.DataFrame:
 
 
 def _kind(path: Path) -> str:
-    name = path.name.lower()
+    name = path.name.lower().removesuffix(vault.SUFFIX)
     for kind in _KINDS:
         if name.endswith(kind):
             return kind
@@ -318,7 +319,7 @@ def _kind(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked; what the system refuses becomes a DataError."""
+    """The file's bytes, decrypted in memory and unpacked; what the system refuses becomes a DataError."""
     problem = None
     try:
         stream: IO[bytes] = path.open("rb")
@@ -331,7 +332,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     if problem:
         raise DataError(f"{path}: {problem}")
     with stream:
+        if _encrypted(path):
+            stream, path = BytesIO(vault.decrypt(stream.read(), source=path)), path.with_suffix("")
         yield cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if path.suffix.lower() == ".gz" else stream
+
+
+def _encrypted(path: Path) -> bool:
+    return path.suffix.lower() == vault.SUFFIX
 
 
 def _header(path: Path) -> tuple[list[str], bool]:
@@ -398,7 +405,7 @@ def _csv_batches(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
     failed = open_quote = False
     try:
-        with pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream:
+        with _text(path) as stream:
             reader = arrow_csv.open_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK),
@@ -426,6 +433,19 @@ def _csv_batches(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         raise DataError(f"{path}: {_csv_problem(path, ragged)}")
     if open_quote:
         raise DataError(f"{path}: a quotation mark is opened and never closed; close it, or double it if it is text")
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[Any]:
+    """The file as pyarrow reads text: unpacked by itself where it lies on the disk in the open."""
+    import pyarrow as pa
+
+    if _encrypted(path):
+        with opened(path) as stream:
+            yield stream
+    else:
+        with pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream:
+            yield stream
 
 
 def _ends_quoted(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -42,18 +42,26 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A policy in Cedar's own form, parsed once and asked many times."""
+    """A policy in Cedar's own form, parsed once and asked many times.
+
+    Attributes:
+        policies, entities, schema: Cedar's handles.
+        of: the policy, so that a question is put to its rules about this role and action alone; others cannot match
+            it. None: all rules are always asked.
+    """
 
     policies: cedarpy.PolicySet
     entities: cedarpy.Entities
     schema: cedarpy.Schema
+    of: Policy | None = None
 
     def ask(self, request: Request) -> Answer:
         """Whether the request is allowed. Never raises: what cannot be evaluated is not allowed."""
         import cedarpy
 
         try:
-            result = cedarpy.is_authorized(_asked(request), self.policies, self.entities, self.schema)
+            policies = _about(self.of, request.role, request.action) if self.of else self.policies
+            result = cedarpy.is_authorized(_asked(request), policies, self.entities, self.schema)
             errors = tuple(result.diagnostics.errors)
             rules = tuple(sorted(int(name) for name in result.diagnostics.id_annotations_by_reason.values()))
             decision = result.decision
@@ -71,7 +79,17 @@ def compiled(policy: Policy) -> Compiled:
     Raises:
         PolicyError: Cedar does not accept it (a defect of this module).
     """
-    return assemble(policies_of(policy), policy)
+    return replace(assemble(policies_of(policy), policy), of=policy)
+
+
+@lru_cache(maxsize=256)
+def _about(policy: Policy, role: str, action: str) -> cedarpy.PolicySet:
+    """The rules that name this role and this action. Their numbers are those of the whole policy."""
+    import cedarpy
+
+    rules = enumerate(policy.rules)
+    texts = [_policy(rule, k, policy) for k, rule in rules if role in rule.roles and action in rule.actions]
+    return cedarpy.PolicySet.from_str("\n".join(texts))
 
 
 def assemble(policies: str, policy: Policy) -> Compiled:

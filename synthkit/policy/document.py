@@ -150,7 +150,9 @@ class Policy:
         Raises:
             PolicyError: as :meth:`read`.
         """
-        return Policy.read(self.path) if self.path else self
+        if self.path is None:
+            return self
+        return Policy.parse(read_text(self.path, error=PolicyError), source=self.source, path=self.path)
 
 
 @dataclass(frozen=True)

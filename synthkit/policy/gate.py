@@ -96,12 +96,14 @@ class Item:
         rule: by which rule; empty for what always holds.
         state: ``pass``; ``fail``; ``not evaluated``: nothing is known; ``attested``: people answer for it.
         found: what was found, in plain words.
+        people: whether somebody can still bring it about, by a signature.
     """
 
     what: str
     rule: str
     state: State
     found: str
+    people: bool = False
 
     @property
     def met(self) -> bool:
@@ -134,6 +136,14 @@ class Gate:
         """The rules that have all that they ask for."""
         missing = {item.rule for item in self.items if not item.met}
         return tuple(str(rule) for rule in self.decision.rules if self.decision.allowed and str(rule) not in missing)
+
+    @property
+    def waits_for_people(self) -> bool:
+        """Whether a rule lacks nothing but what people can still sign."""
+        if self.allowed or not self.decision.allowed or not all(item.met for item in self.items if not item.rule):
+            return False
+        hopeless = {item.rule for item in self.items if not item.met and not item.people}
+        return any(str(rule) not in hopeless for rule in self.decision.rules)
 
     def enforce(self) -> Gate:
         """This gate, if it is open.
@@ -208,7 +218,8 @@ def gate(
     good = [attestation for attestation in attestations if _counts(attestation, parcel, verify, now)]
     for obligation in decision.obligations:
         state, found = _met(obligation.demand, parcel, evidence, good, len(attestations))
-        items.append(Item(str(obligation.demand), str(obligation.rule), state, found))
+        people = isinstance(obligation.demand, Signatures | Statement)
+        items.append(Item(str(obligation.demand), str(obligation.rule), state, found, people))
     return Gate(decision, tuple(items), parcel.attempts)
 
 

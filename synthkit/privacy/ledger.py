@@ -104,7 +104,7 @@ class Entry:
         sequence: 1, 2, 3, ... without gaps.
         id: a random name; a reservation is known by it.
         dataset: the steward's name for the dataset.
-        kind: ``reserve`` (event, budget, purpose), ``commit`` (reservation, event), ``cancel``
+        kind: ``reserve`` (event, budget, purpose, perhaps use), ``commit`` (reservation, event), ``cancel``
             (reservation, reason) or ``cap`` (epsilon, delta).
         at: when, UTC, ISO 8601.
         payload: plain JSON values, by kind as above.
@@ -135,6 +135,7 @@ class Spent:
         releases: how many were committed.
         reserved: how many were reserved and neither committed nor cancelled. They count in full.
         cap: the lifetime cap, or None.
+        uses: for what each of them was made, in the policy's words; empty where nobody said it.
     """
 
     dataset: str
@@ -145,6 +146,7 @@ class Spent:
     releases: int
     reserved: int
     cap: Cap | None
+    uses: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -172,7 +174,7 @@ class Ledger:
         self.location = url.render_as_string(hide_password=True)
         self._timeout = timeout
         self._engine = self._connect(url)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             exists = self._recognise(connection)
         if not exists:
             self._create()
@@ -182,7 +184,7 @@ class Ledger:
 
     # The verbs
 
-    def reserve(self, dataset: str, event: DpEvent, budget: Budget, *, purpose: str = "") -> str:
+    def reserve(self, dataset: str, event: DpEvent, budget: Budget, *, purpose: str = "", use: str = "") -> str:
         """Set aside the price of a release, before any data open.
 
         Args:
@@ -190,6 +192,7 @@ class Ledger:
             event: everything that the release will run, as planned.
             budget: what was asked; its adjacency and unit say what the event is about.
             purpose: for people.
+            use: for what, as a policy names it; see :attr:`Spent.uses`.
 
         Returns:
             the reservation's id, for :meth:`commit` or :meth:`cancel`.
@@ -203,6 +206,8 @@ class Ledger:
         _check_name(dataset)
         event = _stored_form(event)
         payload = {"event": events.to_json(event), "budget": budget.to_dict(), "purpose": purpose}
+        if use:
+            payload["use"] = use
 
         def decide(entries: Sequence[Entry]) -> tuple[str, dict[str, Any]]:
             account = _account(dataset, entries)
@@ -294,7 +299,7 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be used, or does not verify.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             account = _account(dataset, self._chain(connection))
         committed = sum(release.committed for release in account.live.values())
         return Spent(
@@ -306,16 +311,29 @@ class Ledger:
             releases=committed,
             reserved=len(account.live) - committed,
             cap=account.cap,
+            uses=tuple(release.use for release in account.live.values()),
         )
+
+    def forecast(self, dataset: str, event: DpEvent, budget: Budget) -> float:
+        """Epsilon of ``dataset``'s releases with one more, composed as :meth:`reserve` would. Records nothing.
+
+        Raises:
+            JobError, LedgerError: as :meth:`reserve`.
+        """
+        _check_name(dataset)
+        with self.transaction() as connection:
+            account = _account(dataset, self._chain(connection))
+        account.check_comparable(budget)
+        return account.with_release("", _Release(budget, _stored_form(event))).epsilon()
 
     def datasets(self) -> list[str]:
         """The names of all datasets with an entry, sorted."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return sorted({entry.dataset for entry in self._chain(connection)})
 
     def entries(self, dataset: str | None = None) -> list[Entry]:
         """All entries (of ``dataset``), in order. The chain is not checked: see :meth:`verify`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = self._rows(connection)
         return [_entry(row) for row in rows if dataset is None or row["dataset"] == dataset]
 
@@ -328,7 +346,7 @@ class Ledger:
         Raises:
             LedgerError: names the first entry that was changed, moved or removed.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return len(self._chain(connection))
 
     # Reading and appending
@@ -339,10 +357,10 @@ class Ledger:
         It is asked twice. The first answer counts only where it is a refusal; it leaves the slow
         part, pricing, in the accountant's cache, so that others are not kept waiting under the lock.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             entries = self._chain(connection)
         decide(entries)
-        with self._transaction(write=True) as connection:
+        with self.transaction(write=True) as connection:
             entries = self._chain(connection)
             dataset, payload = decide(entries)
             row = {
@@ -391,8 +409,11 @@ class Ledger:
         )
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        """One snapshot to read from or, with ``write``, the one transaction that may append."""
+    def transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        """One snapshot to read from or, with ``write``, the one transaction that may append.
+
+        Others may keep tables of their own beside the ledger's, under the same lock.
+        """
         postgres = self._engine.dialect.name == "postgresql"
         try:
             with self._engine.connect() as connection:
@@ -454,7 +475,7 @@ class Ledger:
         return True
 
     def _create(self) -> None:
-        with self._transaction(write=True) as connection:
+        with self.transaction(write=True) as connection:
             if self._recognise(connection):
                 return  # another process was faster
             _tables.create_all(connection, checkfirst=False)
@@ -472,6 +493,7 @@ class _Release:
     budget: Budget
     event: DpEvent
     committed: bool = False
+    use: str = ""
 
     def epsilon(self) -> float:
         return _price(events.parts(self.event), self.budget.delta, self.budget.adjacency)
@@ -536,7 +558,8 @@ def _account(dataset: str, entries: Sequence[Entry]) -> _Account:
                 case "reserve":
                     unit = Unit(**payload["budget"]["unit"])
                     budget = Budget(**{**payload["budget"], "unit": unit})
-                    account = account.with_release(entry.id, _Release(budget, events.from_json(payload["event"])))
+                    release = _Release(budget, events.from_json(payload["event"]), use=payload.get("use", ""))
+                    account = account.with_release(entry.id, release)
                 case "commit":
                     account = account.with_commit(payload["reservation"], events.from_json(payload["event"]))
                 case "cancel":

@@ -41,6 +41,7 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.release import bundle
 from synthkit.release.job import LINKED, Job
+from synthkit.release.permission import Asker
 from synthkit.release.report import environment
 from synthkit.release.run import facts_of, price, produce, run
 from synthkit.synthesizers.base import Progress, built, method_class, silent
@@ -184,8 +185,10 @@ def releasing(job: Job) -> Program:
 
 
 def _small(job: Job, rows: int, settings: Mapping[str, Any]) -> Job:
-    """The job for a table of ``rows`` rows: same schema, budget and method."""
-    return replace(job, schema=job.schema.with_rows(rows), settings=settings, rows=_SYNTHETIC, internal=False)
+    """The job for a made-up table of ``rows`` rows, which no policy is about: same schema, budget and method."""
+    return replace(
+        job, schema=job.schema.with_rows(rows), settings=settings, rows=_SYNTHETIC, internal=False, asker=Asker()
+    )
 
 
 def _shortened(job: Job) -> dict[str, Any]:

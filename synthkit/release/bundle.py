@@ -4,6 +4,7 @@
     manifest.json               what it is, what it cost, what it does not cover, digests of the rest
     report.html                 the same for people, with pictures
     explanation.html   .json    why the models behind it decide as they do, if it is part of the release
+    label.json, croissant.json, datasheet.md    the same as labelling rules, catalogues and colleagues want it
     model/                      what fitting released, if it is part of the release
 
 Of two linked tables each has its files, named after its schema, and the schema itself beside them:
@@ -14,7 +15,7 @@ of rows, no internal figure. Its privacy claim is not copied from anywhere: :fun
 :func:`verify` both recompute epsilon from the list of reads.
 
 :func:`verify` finds any accidental change to any byte. It is no defence against a forger, who can
-recompute every digest here; for that, a bundle is signed.
+recompute every digest here; for that, a bundle is signed (:mod:`~synthkit.release.sign`).
 """
 
 from __future__ import annotations
@@ -64,9 +65,12 @@ from synthkit.evidence import Evidence
 from synthkit.privacy import accounting, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
-from synthkit.release import explaining, pictures, report
+from synthkit.release import explaining, labels, pictures, report
 from synthkit.release.charts import MarginalFigure
+from synthkit.release.companions import COMPANIONS, companions
+from synthkit.release.handling import SYNTHETIC, Handling
 from synthkit.release.pictures import Pictures
+from synthkit.release.verify_alone import MANIFEST, SEALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +78,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
-MANIFEST = "manifest.json"
 NON_PRIVATE = "NON-PRIVATE"
 UNREVIEWED = (
     "The schema was drafted from the data and nobody has vouched for it: categories, bounds and the number of rows "
@@ -122,6 +125,8 @@ class Facts:
         unreviewed_allowed: somebody allowed a release under a schema that nobody vouched for.
         child_rows: synthetic children as they were drawn; None where there is one table.
         note: what the method's plan says in words.
+        handling: how the release is to be handled.
+        policy: what is to be said of the policy's first decision; None where none was asked.
     """
 
     dataset: str
@@ -138,6 +143,8 @@ class Facts:
     unreviewed_allowed: bool
     child_rows: int | None = None
     note: str = ""
+    handling: Handling = Handling()
+    policy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,8 @@ class Verification:
         tables: one, or the parents and the children; or the images.
         files: every file, the manifest included.
         bytes: their total size.
+        policy: what the manifest says of the decision that was made before data opened, or None.
+        seals: what was found of signatures and log, in words; empty where they were not looked at.
     """
 
     folder: Path
@@ -197,6 +206,8 @@ class Verification:
     files: tuple[str, ...]
     bytes: int
     manifest_sha256: str
+    policy: Mapping[str, Any] | None = None
+    seals: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -254,7 +265,7 @@ def write(
         raise JobError(f"{folder.parent}: no such folder; create it first")
     manifest = manifest_of(facts)
     sheets = _sheets(facts.schema, facts.rows, facts.child_rows)
-    writers = [_writer(frame, sheet) for frame, sheet in zip(frames, sheets, strict=True)]
+    writers = [_writer(frame, sheet, labels.metadata(manifest)) for frame, sheet in zip(frames, sheets, strict=True)]
     known = {
         name for sheet in sheets for name in (sheet.columns if isinstance(sheet, Pictures) else sheet.schema.modelled)
     }
@@ -274,6 +285,9 @@ def write(
             (partial / name).write_bytes(content)
         names = _walk(partial)
         manifest["files"] = {name: _describe(partial / name) for name in sorted(names)}
+        for name, content in companions(manifest).items():
+            (partial / name).write_bytes(content)
+            manifest["files"][name] = _describe(partial / name)
         (partial / "report.html").write_bytes(report.render(manifest, figures, _strips(frames, facts.schema)).encode())
         manifest["files"]["report.html"] = _describe(partial / "report.html")
         manifest["manifest_sha256"] = _digest(manifest)
@@ -290,7 +304,7 @@ def write(
     return manifest
 
 
-def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
+def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
     """Check everything that a bundle says of itself, and recompute its price.
 
     Checked are: the layout (no file missing, none added, no links); every size and digest; the
@@ -300,11 +314,12 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
     embedded facts; that a fixed seed and an unreviewed schema are owned up to.
 
     Not checked, because the bundle alone cannot prove it: that the list of reads is complete, and
-    that whoever wrote the manifest is who you think.
+    that whoever wrote the manifest is who you think. Signatures and the gate's result, which stand beside
+    the manifest, are checked by :func:`synthkit.release.seals.verify`.
 
     Args:
         folder: the bundle.
-        beside: names of files in ``folder`` that the caller checks itself, such as a signature.
+        beside: names of files in ``folder`` that the caller checks itself, such as signatures.
 
     Raises:
         VerificationFailed: on any doubt; the message says which.
@@ -326,6 +341,7 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
         _check_report(folder, manifest, contents["report.html"])
         if explaining.DATA in contents and (problem := explaining.check_public(contents[explaining.DATA])):
             _doubt(folder, problem)
+        _check_companions(folder, manifest, sheets, contents)
     except OSError as problem:
         _doubt(folder, f"cannot be read: {problem.strerror or problem}")
     guarantee = manifest["guarantee"]
@@ -343,6 +359,7 @@ def verify(folder: Path, *, beside: Collection[str] = ()) -> Verification:
         files=(MANIFEST, *manifest["files"]),
         bytes=size + sum(entry["bytes"] for entry in manifest["files"].values()),
         manifest_sha256=manifest["manifest_sha256"],
+        policy=manifest.get("policy"),
     )
 
 
@@ -392,6 +409,8 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
         "versions": _versions(),
         "code": {"sha256": _code_digest()},
         "not_covered": not_covered,
+        "handling": facts.handling.to_dict(),
+        **({} if facts.policy is None else {"policy": facts.policy}),
     }
     plain: dict[str, Any] = _plain(manifest, "manifest")
     return plain
@@ -563,13 +582,16 @@ def _sheets(
     return [Sheet(parent.name, parent, rows, key), Sheet(child.name, child, child_rows or 0, key, parents=rows)]
 
 
-def _writer(frame: pd.DataFrame | Images, sheet: Sheet | Pictures) -> Callable[[Path], None]:
+def _writer(
+    frame: pd.DataFrame | Images, sheet: Sheet | Pictures, marks: Mapping[bytes, bytes]
+) -> Callable[[Path], None]:
     """What writes a table's files into a folder, or the images'. Values are checked before that."""
     if isinstance(sheet, Pictures):
         assert isinstance(frame, Images), "a schema of images goes with images"
-        return lambda folder: pictures.write(folder, frame, sheet)
+        return lambda folder: pictures.write(folder, frame, sheet, marks)
     assert not isinstance(frame, Images), "images go with a schema of images"
     table = _arrow(_canonical(frame, sheet), sheet.schema)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **marks})
 
     def write_files(folder: Path) -> None:
         pa.parquet.write_table(table, folder / f"{sheet.name}.parquet")
@@ -808,9 +830,11 @@ def _check_schema(
     sheets = _sheets(schema, stated[0]["rows"], stated[-1]["rows"])
     if any(table["columns"] != list(sheet.columns) for table, sheet in zip(stated, sheets, strict=True)):
         _doubt(folder, "columns is not what the schema releases")
+    if SYNTHETIC not in manifest["handling"]["labels"]:
+        _doubt(folder, f"it does not carry the label {SYNTHETIC!r}")
     if not schema.reviewed and UNREVIEWED not in manifest["not_covered"]:
         _doubt(folder, "the schema is unreviewed, and not_covered does not say so")
-    files = {file for sheet in sheets for file in _files(sheet)} | {"report.html"}
+    files = {file for sheet in sheets for file in _files(sheet)} | {"report.html", *COMPANIONS}
     if explaining.DATA in manifest["files"]:
         files |= {explaining.DATA, explaining.PAGE}
     folders = ("model/", f"{pictures.FOLDER}/") if isinstance(schema, ImageSchema) else ("model/",)  # images: see below
@@ -936,6 +960,22 @@ def _check_report(folder: Path, manifest: Mapping[str, Any], page: bytes) -> Non
         stated = None
     if stated != report.embedded(manifest):
         _doubt(folder, "report.html was made for another manifest")
+
+
+def _check_companions(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    sheets: Sequence[Sheet | Pictures],
+    contents: Mapping[str, bytes],
+) -> None:
+    """What says again what the manifest says, says the same; and the tables carry their labels."""
+    for name, content in companions(manifest).items():
+        if contents[name] != content:
+            _doubt(folder, f"{name} does not say what the manifest says")
+    for sheet in sheets:
+        carried = pa.parquet.read_metadata(BytesIO(contents[f"{sheet.name}.parquet"])).metadata or {}
+        if wrong := [key.decode() for key, mark in labels.metadata(manifest).items() if carried.get(key) != mark]:
+            _doubt(folder, f"{sheet.name}.parquet does not carry the manifest's label ({', '.join(wrong)})")
 
 
 __all__ = ["Facts", "Part", "Verification", "manifest_of", "verify", "write"]

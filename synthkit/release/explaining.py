@@ -16,7 +16,7 @@ from synthkit.explain.images import ImageExplanation, explain_images
 from synthkit.explain.model import Explanation, explain_model
 from synthkit.release import report
 from synthkit.synthesizers.base import Progress, discriminator_of, load, read_model_card, silent
-from synthkit.synthesizers.image_model import load_image_model
+from synthkit.synthesizers.image_model import ImageModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def explain_saved(
     home = folder if (folder / "model.json").exists() or not (folder / "model").is_dir() else folder / "model"
     card = read_model_card(home)
     if "classes" in card["schema"]:
-        image_model = load_image_model(home)
+        image_model: ImageModel = load(home)  # type: ignore[assignment]
         judge = discriminator_of(image_model)
         return explain_images(image_model, seed=seed, judge=None if judge is None else judge.pushed)
     if "columns" not in card["schema"]:

@@ -16,8 +16,11 @@ from synthkit.data.schema import Schema
 from synthkit.data.tables import FileSource, SampleSource, Source, SqlSource
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import JobError, SchemaError
+from synthkit.policy.request import ANY
 from synthkit.privacy.budget import Adjacency, Budget
+from synthkit.release.handling import Handling
 from synthkit.release.image_job import image_source, read_schema, with_folder
+from synthkit.release.permission import STEWARD, Asker
 
 VERSION = 1
 LINKED = "linked"  # the method of linked tables; no table by itself has it
@@ -40,6 +43,9 @@ class Job:
         internal: exact figures on real rows are wanted, beside the bundle.
         model: the fitted model is part of the bundle.
         explain: the explanation of the synthetic data is part of the bundle.
+        asker: who asks for it, under which policy.
+        handling: what the release says about how it is to be handled.
+        trust: the file of keys whose signatures count, or None.
     """
 
     dataset: str
@@ -54,6 +60,9 @@ class Job:
     internal: bool = False
     model: bool = False
     explain: bool = False
+    asker: Asker = Asker()
+    handling: Handling = Handling()
+    trust: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Job:
@@ -96,7 +105,17 @@ class Job:
             internal=document.get("internal") == "allow",
             model=document.get("model", False),
             explain=document.get("explain", False),
+            asker=_asker(document, folder),
+            handling=Handling.from_dict(document.get("handling", {})),
+            trust=folder / document["trust"] if "trust" in document else None,
         )
+
+
+def _asker(document: Mapping[str, Any], folder: Path) -> Asker:
+    role, purpose = document.get("as", STEWARD), document.get("for", ANY)
+    if "policy" not in document:
+        return Asker(None, role, purpose)
+    return Asker.under(folder / document["policy"], role=role, purpose=purpose)
 
 
 def _refuse_both(document: Mapping[str, Any], path: Path) -> None:

@@ -16,6 +16,7 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.links import LinkedPlan
 from synthkit.privacy.noise import NoiseSource
 from synthkit.release.job import LINKED, Job
+from synthkit.release.permission import Asker
 from synthkit.release.run import fit_job
 from synthkit.synthesizers.base import Progress, built, silent
 from synthkit.synthesizers.linked import Linked, LinkedModel
@@ -49,6 +50,7 @@ def fit_linked(
     ledger: Ledger | None = None,
     noise: NoiseSource | None = None,
     allow_unreviewed: bool = False,
+    asker: Asker = Asker(),
     progress: Progress = silent,
 ) -> LinkedModel:
     """Fit a model on two linked tables; one parent with all its children is protected.
@@ -62,6 +64,7 @@ def fit_linked(
         ledger: where to book; None: the default ledger of this account.
         noise: a seeded source makes the model reproducible and NON-PRIVATE, for tests.
         allow_unreviewed: go on although nobody vouched for the schemas.
+        asker: who asks, under which policy; by default the steward, under the packaged one.
         progress: told what is being done.
 
     Raises:
@@ -70,7 +73,9 @@ def fit_linked(
         Refused: the answer is no: unreviewed schema, budget exhausted.
     """
     above, below = (data if isinstance(data, Source) else FrameSource(data) for data in (parents, children))
-    job = Job(dataset, LinkedSource(above, below), schema, budget, LINKED, 0, Path(), settings or {}, holdout=0.0)
+    job = Job(
+        dataset, LinkedSource(above, below), schema, budget, LINKED, 0, Path(), settings or {}, holdout=0.0, asker=asker
+    )
     model: LinkedModel = fit_job(job, ledger, noise=noise, allow_unreviewed=allow_unreviewed, progress=progress)
     return model
 

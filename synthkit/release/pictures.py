@@ -67,8 +67,8 @@ class Pictures:
         return f"{FOLDER}/{self.folder_of(code)}/{number + 1:0{len(str(self.rows))}}.png"
 
 
-def write(folder: Path, images: Images, pictures: Pictures) -> None:
-    """Write ``images`` into ``folder`` in all their forms.
+def write(folder: Path, images: Images, pictures: Pictures, marks: Mapping[bytes, bytes]) -> None:
+    """Write ``images`` into ``folder`` in all their forms, with ``marks`` in the Parquet file's metadata.
 
     Raises:
         DataError: another number of images, another shape, or labels that are no classes.
@@ -82,7 +82,7 @@ def write(folder: Path, images: Images, pictures: Pictures) -> None:
         raise DataError(f"synthetic images: labels that are no classes of schema {schema.name}")
     encoded = [_encoded(image) for image in images.pixels]
     labels = [str(schema.classes[code]) for code in codes]
-    table = pa.table({"image": pa.array(encoded, pa.binary()), "label": pa.array(labels, pa.string())})
+    table = pa.table({"image": pa.array(encoded, pa.binary()), "label": pa.array(labels, pa.string())}, metadata=marks)
     pa.parquet.write_table(table, folder / f"{NAME}.parquet")
     write_npz(images, schema, folder / f"{NAME}.npz")
     if images.rows <= MOST_FILES:

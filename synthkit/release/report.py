@@ -80,6 +80,14 @@ def tables_of(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {table["schema"]["name"]: table for table in tables}
 
 
+def columns_of(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What a manifest says of each column of one of its tables; images have an image and a label."""
+    schema = table["schema"]
+    if "columns" not in schema:
+        return {"image": {"kind": "image"}, "label": {"kind": "categorical", "categories": schema["classes"]}}
+    return {name: schema["columns"][name] for name in table["columns"]}
+
+
 def embedded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the page says about its manifest, for machines: a digest, and the figures people quote.
 
@@ -340,4 +348,4 @@ def environment() -> Environment:
     return environment
 
 
-__all__ = ["EMBEDDED", "MarginalFigure", "embedded", "environment", "render", "tables_of"]
+__all__ = ["columns_of", "EMBEDDED", "MarginalFigure", "embedded", "environment", "render", "tables_of"]

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from synthkit.errors import (
 )
 from synthkit.evidence import Evidence
 from synthkit.explain.model import Explanation, explain_model
+from synthkit.policy.decide import Decision
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import ParallelDpEvent
@@ -42,10 +43,12 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.release import bundle, explaining
+from synthkit.release import bundle, explaining, permission, sign
+from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
+from synthkit.release.permission import Asker
 from synthkit.synthesizers.base import Model, Progress, settings_of, silent
 from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
 
@@ -102,25 +105,6 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Release:
-    """A bundle that was written.
-
-    Attributes:
-        folder: where it is.
-        manifest: its manifest.
-        epsilon: what was spent.
-        evidence: its figures.
-        internal: folder of exact figures beside it, or None.
-    """
-
-    folder: Path
-    manifest: Mapping[str, Any]
-    epsilon: float
-    evidence: tuple[Evidence, ...]
-    internal: Path | None
-
-
-@dataclass(frozen=True)
 class Made:
     """What :func:`produce` made, before it is written anywhere.
 
@@ -148,12 +132,24 @@ class Made:
         return len(self.synthetic.children) if isinstance(self.synthetic, LinkedSynthetic) else None
 
 
-def price(job: Job) -> Price:
+def price(job: Job, ledger: Ledger | None = None) -> Price:
     """Price a job without opening its data.
+
+    Args:
+        job: what to price.
+        ledger: where to look up what its dataset cost so far, for a policy that limits it; None: not known.
 
     Raises:
         JobError, MethodError: the job contradicts itself, or the method cannot do it.
+        PolicyDenied: the asker may not plan it.
     """
+    priced = _price(job)
+    total = ledger.forecast(job.dataset, priced.event, job.budget) if ledger else None
+    permission.permit(job, priced.event, ["plan"], total=total, unreviewed=True)
+    return priced
+
+
+def _price(job: Job) -> Price:
     kind = kind_of(job)
     job.budget.check_against(job.schema.units)
     if not 0 <= job.holdout < 1:
@@ -183,17 +179,28 @@ def run(
 
     Raises:
         InputError: job, schema or data must change. Before any mechanism ran nothing is spent.
-        Refused: the answer is no: unreviewed schema, no guarantee, budget exhausted.
+        Refused: the answer is no: unreviewed schema, no guarantee, budget exhausted, or the policy.
     """
     progress(0.0, "pricing")
-    priced = price(job)
+    priced = _price(job)
     _refuse_beforehand(job, priced, allow_unreviewed)
+    if job.trust is not None:
+        sign.trusted(job.trust)  # a file that cannot be used is found out before anything is paid for
+    actions = ["plan", "train", *(["assess-internal"] if job.internal else []), "release"]
+
+    def decide(total: float) -> Decision:
+        return permission.permit(job, priced.event, actions, total=total, unreviewed=allow_unreviewed)[-1]
+
+    first = decide(ledger.forecast(job.dataset, priced.event, job.budget))
     kind_of(job).check()
     noise = noise or NoiseSource()
     sessions = [Session(plan, noise=noise) for plan in (priced.training, priced.holdout) if plan]
-    reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"release by {job.method}")
+    reservation = ledger.reserve(
+        job.dataset, priced.event, job.budget, purpose=f"release by {job.method}", use=job.asker.purpose
+    )
     try:
-        return _run_reserved(job, priced, sessions, ledger, reservation, noise, allow_unreviewed, progress)
+        first = decide(ledger.spent(job.dataset).epsilon)  # others may have reserved meanwhile
+        return _run_reserved(job, priced, first, sessions, ledger, reservation, noise, allow_unreviewed, progress)
     except BaseException as problem:
         if not any(session.trace for session in sessions):
             _give_back(ledger, reservation, problem)
@@ -211,6 +218,7 @@ def fit(
     ledger: Ledger | None = None,
     noise: NoiseSource | None = None,
     allow_unreviewed: bool = False,
+    asker: Asker = Asker(),
     progress: Progress = silent,
 ) -> Model:
     """Fit a model on a table or on labelled images: booked, charged, and free to sample from ever after.
@@ -225,6 +233,7 @@ def fit(
         ledger: where to book; None: the default ledger of this account.
         noise: a seeded source makes the model reproducible and NON-PRIVATE, for tests.
         allow_unreviewed: go on although nobody vouched for the schema.
+        asker: who asks, under which policy; by default the steward, under the packaged one.
         progress: told what is being done.
 
     Raises:
@@ -232,7 +241,7 @@ def fit(
     """
     source = data if isinstance(data, (Source, ImageSource)) else FrameSource(data)
     name = name or ("image_moments" if isinstance(schema, ImageSchema) else "auto")
-    job = Job(dataset, source, schema, budget, name, 0, Path(), settings or {}, holdout=0.0)
+    job = Job(dataset, source, schema, budget, name, 0, Path(), settings or {}, holdout=0.0, asker=asker)
     model: Model = fit_job(job, ledger, noise=noise, allow_unreviewed=allow_unreviewed, progress=progress)
     return model
 
@@ -258,13 +267,19 @@ def fit_job(
         raise JobError(
             f"the budget's unit is {job.budget.unit}, the schema's is {job.schema.unit}; they must be the same"
         )
-    priced, kind = price(job), kind_of(job)
+    priced, kind = _price(job), kind_of(job)
     _refuse_price(job, priced, allow_unreviewed)
-    kind.check()
     noise, ledger = noise or NoiseSource(), ledger or Ledger()
+    total = ledger.forecast(job.dataset, priced.event, job.budget)
+    permission.permit(job, priced.event, ["train"], total=total, unreviewed=allow_unreviewed)
+    kind.check()
     session = Session(priced.training, noise=noise)
-    reservation = ledger.reserve(job.dataset, priced.event, job.budget, purpose=f"fit of {job.method}")
+    reservation = ledger.reserve(
+        job.dataset, priced.event, job.budget, purpose=f"fit of {job.method}", use=job.asker.purpose
+    )
     try:
+        total = ledger.spent(job.dataset).epsilon
+        permission.permit(job, priced.event, ["train"], total=total, unreviewed=allow_unreviewed)
         model = kind.recipe.fit(kind.read(job.dataset, noise), session, progress=progress)
     except BaseException as problem:
         if not session.trace:
@@ -280,6 +295,10 @@ def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
         raise JobError(f"{job.output} exists; name another output, or move it away (a release is never overwritten)")
     if job.internal and os.path.lexists(_beside(job.output, "internal")):
         raise JobError(f"{_beside(job.output, 'internal')} exists; move it away")
+    if os.path.lexists(held_for(job.output)):
+        raise JobError(
+            f"{held_for(job.output)} exists: a release was held there; hand it out with --resume, or move it away"
+        )
     if not job.output.parent.is_dir():
         raise JobError(f"{job.output.parent}: no such folder; create it, the release is written into it")
     # A name that the system refuses, a folder that is read-only: found out before anything is paid for.
@@ -313,6 +332,7 @@ def _refuse_price(job: Job, priced: Price, allow_unreviewed: bool) -> None:
 def _run_reserved(
     job: Job,
     priced: Price,
+    first: Decision,
     sessions: list[Session],
     ledger: Ledger,
     reservation: str,
@@ -326,24 +346,44 @@ def _run_reserved(
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
         explained = explain_model(made.model, progress=_within(progress, 0.95, 0.96)) if job.explain else None
+        facts = replace(facts, policy=permission.record(first, job.asker))
         beside = _internal(job, made, progress, explained) if job.internal else None
         progress(0.97, "writing the bundle")
-        manifest = bundle.write(
-            job.output,
+        held = held_for(job.output)
+        bundle.write(
+            held,
             facts,
             *made.frames,
             figures=made.kind.figures(made.model, made.synthetic),
             model=kept[0] if job.model else None,
             beside=explaining.contents(explained) if explained else {},
         )
+        held.chmod(0o700)
+        progress(0.99, "asking the gate")
+        released = hand_out(job, priced.event, ledger, internal=beside)
     except (Exception, KeyboardInterrupt) as problem:
         if not kept:
             raise
         raise _with_note(problem, kept[0], job.rows) from problem.__cause__
     shutil.rmtree(kept[0])
     progress(1.0, "done")
-    spent = accounting.epsilon(_ran(priced, sessions), job.budget.delta, job.budget.adjacency)
-    return Release(job.output, manifest, spent, made.evidence, beside)
+    return released
+
+
+def resume(job: Job, ledger: Ledger) -> Release:
+    """Hand out a release that was held until people had signed it. Opens no data and costs nothing.
+
+    Args:
+        job: what was released.
+        ledger: where it was booked.
+
+    Raises:
+        JobError, VerificationFailed, PolicyDenied: as :func:`~synthkit.release.hand_out.hand_out`.
+    """
+    event = _price(job).event
+    if (held := held_for(job.output)).is_dir():
+        bundle.verify(held)
+    return hand_out(job, event, ledger)
 
 
 def produce(
@@ -414,6 +454,7 @@ def facts_of(
         seeded=noise.seeded,
         not_covered=tuple(not_covered),
         unreviewed_allowed=allow_unreviewed,
+        handling=job.handling,
     )
 
 
@@ -477,4 +518,4 @@ def _within(progress: Progress, low: float, high: float) -> Progress:
     return lambda share, what: progress(low + (high - low) * share, what)
 
 
-__all__ = ["Made", "Price", "Release", "facts_of", "fit", "fit_job", "price", "produce", "run"]
+__all__ = ["Made", "Price", "Release", "facts_of", "fit", "fit_job", "price", "produce", "resume", "run"]

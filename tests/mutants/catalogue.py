@@ -753,6 +753,100 @@ def _explain_mutants() -> list[Mutant]:
     return [*(Mutant(*entry, bench="tests/privacy/mechanisms/test_attributions.py") for entry in found), *others]
 
 
+def _release_mutants() -> list[Mutant]:
+    """Mistakes on the way out: what is asked too late, what is signed by nobody, what is not noticed."""
+    run = "synthkit/release/run.py"
+    hand_out = "synthkit/release/hand_out.py"
+    permission = "synthkit/release/permission.py"
+    alone = "synthkit/release/verify_alone.py"
+    log = "synthkit/release/log.py"
+    bundle = "synthkit/release/bundle.py"
+    internal = "synthkit/assess/internal.py"
+    enforcement, signing = "tests/release/test_enforcement.py", "tests/release/test_sign.py"
+    found: list[tuple[str, dict[str, Patches], str, str]] = [
+        (
+            "enforcement: asked after the data open",
+            {run: (("    first = decide(ledger.forecast(job.dataset, priced.event, job.budget))\n    kind_of(job).check()\n", "    kind_of(job).check()\n    first = decide(ledger.forecast(job.dataset, priced.event, job.budget))\n"),)},
+            "a denied role sees whether the data fit",
+            enforcement,
+        ),
+        (
+            "enforcement: a life of one release",
+            {run: (("    first = decide(ledger.forecast(job.dataset, priced.event, job.budget))\n", "    first = decide(priced.epsilon)\n"),)},
+            "what was spent before is not seen",
+            enforcement,
+        ),
+        (
+            "enforcement: what others reserve is not seen",
+            {run: (("        first = decide(ledger.spent(job.dataset).epsilon)  # others may have reserved meanwhile\n", ""),)},
+            "two releases at once pass one limit",
+            enforcement,
+        ),
+        (
+            "gate: the policy is not read again",
+            {hand_out: (("job.asker.applied.reread()", "job.asker.applied"),)},
+            "an edit between the decisions goes unnoticed",
+            enforcement,
+        ),
+        (
+            "gate: attempts under other names",
+            {permission: (("use not in parents or use in related", "use in related"),)},
+            "whose purpose nobody stated is not counted",
+            enforcement,
+        ),
+        (
+            "signature: about any bundle",
+            {alone: (("    if stated.bundle != bundle:\n", "    if False:\n"), ("        if stated.bundle != digest:\n", "        if False:\n"))},
+            "an approval is carried to another release",
+            signing,
+        ),
+        (
+            "signature: in any role",
+            {alone: (("    if stated.role not in key.roles:\n", "    if False:\n"),)},
+            "whoever has a key is the board",
+            signing,
+        ),
+        (
+            "signature: keys live for ever",
+            {alone: (("    if key.expires <= now:\n", "    if False:\n"),)},
+            "an expired key approves",
+            signing,
+        ),
+        (
+            "signature: not checked",
+            {alone: (("    except InvalidSignature:\n        raise Doubt(\"a signature is not by the key that it names: what was signed was changed\") from None\n", "    except InvalidSignature:\n        pass\n"),)},
+            "anybody signs as anybody",
+            signing,
+        ),
+        (
+            "log: the clock runs backwards",
+            {log: (('    if heads and at < heads[-1]["at"]:\n'.replace("    if", "        if", 1), "        if False:\n"),)},
+            "an entry is dated back",
+            signing,
+        ),
+        (
+            "log: heads are not held against entries",
+            {log: (('head["size"] != number or head["root"] != root.hex()', 'head["size"] != number'),)},
+            "entries are changed and moved",
+            signing,
+        ),
+        (
+            "label: not verified",
+            {bundle: (("        _check_companions(folder, manifest, sheets, contents)\n", ""),)},
+            "a table goes without its mark",
+            "tests/release/test_companions.py",
+        ),
+        (
+            "vault: figures in the open",
+            {internal: (('    vault.put(folder / "internal.json", (json.dumps(document, indent=1) + "\\n").encode())', '    (folder / "internal.json").write_text(json.dumps(document, indent=1))'),)},
+            "exact figures lie about in plain text",
+            "tests/release/test_vault.py",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry) for entry in found]
+
+
 MUTANTS: Mapping[str, Mutant] = {
-    mutant.name: mutant for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants(), *_explain_mutants()]
+    mutant.name: mutant
+    for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants(), *_release_mutants(), *_explain_mutants()]
 }

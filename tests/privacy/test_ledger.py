@@ -425,7 +425,7 @@ class LedgerContract:
             filled.spent("census")
 
     def test_a_changed_entry_with_a_new_hash_breaks_the_next_link(self, filled: Ledger) -> None:
-        with filled._transaction() as connection:
+        with filled.transaction() as connection:
             row = filled._rows(connection)[1]
         digest = module._hash({**row, "dataset": "toys"})
         self.edit(filled, f"UPDATE entries SET dataset = 'toys', hash = '{digest}' WHERE sequence = 2")
@@ -528,7 +528,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         ledger.commit(ledger.reserve("census", HALF, BUDGET), HALF)
         assert ledger.verify() == 3
 
-    def test_killed_inside_the_transaction(self, ledger: Ledger, location: str) -> None:
+    def test_killed_inside_thetransaction(self, ledger: Ledger, location: str) -> None:
         said = crowd(
             location,
             """
@@ -772,7 +772,7 @@ class TestSqlite(LedgerContract):
         assert filled.verify() == 5
 
     def test_it_is_durable(self, ledger: Ledger) -> None:
-        with ledger._transaction(write=True) as connection:
+        with ledger.transaction(write=True) as connection:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 3
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
 

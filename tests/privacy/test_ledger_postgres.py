@@ -185,7 +185,7 @@ class TestPostgres(LedgerContract):
         assert ledger.verify() == 0
 
     def test_the_server_goes_away_in_the_middle(self, server: Path, ledger: Ledger) -> None:
-        with clear_error("cannot be reached"), ledger._transaction(write=True) as connection:
+        with clear_error("cannot be reached"), ledger.transaction(write=True) as connection:
             process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
             self.administer(server, f"SELECT pg_terminate_backend({process})")
             connection.exec_driver_sql("SELECT 1")
@@ -206,7 +206,7 @@ class TestPostgres(LedgerContract):
             f"ALTER DATABASE {database} SET synchronous_commit = off",
         )
         ledger = Ledger(location)
-        with ledger._transaction(write=True) as connection:
+        with ledger.transaction(write=True) as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
             assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
         crowd(location, "for _ in range(4): ledger().reserve('census', GAUSSIAN, BUDGET)")

@@ -33,6 +33,7 @@ from synthkit.privacy.session import Session
 from synthkit.release import bundle, report
 from synthkit.release.bundle import UNREVIEWED, Facts, Part, verify, write
 from synthkit.release.charts import MarginalFigure
+from tests.release.forging import refresh
 
 SCHEMA = Schema(
     name="census-income",
@@ -168,6 +169,7 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object], *, page: boo
     if page:
         for name in ("data.parquet", "data.csv"):
             manifest["files"][name] = bundle._describe(folder / name)
+        refresh(folder, manifest)
         (folder / "report.html").write_text(report.render(manifest, figures()))
         manifest["files"]["report.html"] = bundle._describe(folder / "report.html")
     manifest["manifest_sha256"] = bundle._digest(manifest)
@@ -183,8 +185,8 @@ def test_a_bundle_verifies_and_says_what_it_is(original: Path) -> None:
     assert 0.5 < found.epsilon <= BUDGET.epsilon and found.delta == BUDGET.delta
     assert found.columns == tuple(n for n in SCHEMA.columns if n != "person")
     assert set(found.files) == {
-        "manifest.json", "data.parquet", "data.csv", "report.html", "model/settings.json",
-        "model/weights/critic.safetensors",
+        "manifest.json", "data.parquet", "data.csv", "report.html", "label.json", "croissant.json", "datasheet.md",
+        "model/settings.json", "model/weights/critic.safetensors",
     }  # fmt: skip
     assert found.bytes == sum(path.stat().st_size for path in original.rglob("*") if path.is_file())
 

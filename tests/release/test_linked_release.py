@@ -41,6 +41,7 @@ from synthkit.release.job import Job
 from synthkit.release.run import Release, price, run
 from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
 from tests.linked import frames, linked
+from tests.release.forging import refresh
 
 _LINKED = linked()
 PUBLIC = LinkedSchema(  # two classes to predict, both of which every synthetic table shows
@@ -222,7 +223,17 @@ def test_what_runs_is_what_was_priced(made: Release, folder: Path) -> None:
 
 def test_a_bundle_holds_both_tables_and_verifies(made: Release) -> None:
     names = {f"{name}.{ending}" for name in ("patients", "visits") for ending in ("csv", "parquet", "schema.yaml")}
-    assert {path.name for path in made.folder.iterdir()} == {*names, "manifest.json", "report.html", "model"}
+    assert {path.name for path in made.folder.iterdir()} == {
+        *names,
+        "manifest.json",
+        "report.html",
+        "gate.json",
+        "log.json",
+        "label.json",
+        "croissant.json",
+        "datasheet.md",
+        "model",
+    }
     found = sk.verify(made.folder)
     assert found.private and found.epsilon == pytest.approx(made.epsilon) and found.rows == 150
     patients, visits = (pd.read_csv(made.folder / f"{name}.csv") for name in ("patients", "visits"))
@@ -345,6 +356,7 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object] = lambda mani
     change(manifest)
     described = {name: bundle._describe(folder / name) for name in manifest["files"] if (folder / name).exists()}
     manifest["files"] = described
+    refresh(folder, manifest)
     (folder / "report.html").write_text(report.render(manifest, ()))
     manifest["files"]["report.html"] = bundle._describe(folder / "report.html")
     manifest["manifest_sha256"] = bundle._digest(manifest)
@@ -385,7 +397,7 @@ TAMPERED: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
 def test_a_broken_link_is_found_although_every_digest_fits(copy: Path, case: str) -> None:
     name, change, words = TAMPERED[case]
     forge(copy)
-    sk.verify(copy)
+    bundle.verify(copy)
     rewrite(copy, name, change)
     forge(copy)
     with pytest.raises(VerificationFailed, match=words):

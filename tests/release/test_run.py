@@ -49,6 +49,11 @@ def test_a_release_verifies_and_is_booked(tmp_path: Path, ledger: Ledger) -> Non
         "data.parquet",
         "manifest.json",
         "report.html",
+        "gate.json",
+        "log.json",
+        "label.json",
+        "croissant.json",
+        "datasheet.md",
         "model",
     }
     assert [entry.kind for entry in ledger.entries()] == ["reserve", "commit"]
