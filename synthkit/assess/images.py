@@ -11,6 +11,7 @@ to what one unit can change. Exact figures and pictures of nearest neighbours ar
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -25,10 +26,10 @@ from synthkit.assess import likeness
 from synthkit.assess.classifiers import TRAINERS, Classifier, trained
 from synthkit.assess.likeness import Cells, Space, space_of
 from synthkit.assess.utility import simulated
+from synthkit.data import vault
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.private import Private
-from synthkit.documents import write_atomically
 from synthkit.evidence import Evidence
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
@@ -278,15 +279,15 @@ def _exact_likeness(
 def write_exact(
     folder: Path, evidence: tuple[Evidence, ...], training: Images, synthetic: Drawn, schema: ImageSchema
 ) -> None:
-    """Write the figures and pictures of nearest neighbours into ``folder``, readable by its owner alone."""
+    """Write the figures and pictures of nearest neighbours into ``folder``, for its owner alone (``vault.put``)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=False)
     document = {"warning": _WARNING, "evidence": [figure.to_dict() for figure in evidence]}
-    write_atomically(folder / "internal.json", json.dumps(document, indent=1) + "\n")
+    vault.put(folder / "internal.json", (json.dumps(document, indent=1) + "\n").encode())
     if training.rows:
-        _write_neighbours(folder / "neighbours.png", training, synthetic, schema)
+        vault.put(folder / "neighbours.png", _neighbours(training, synthetic, schema))
 
 
-def _write_neighbours(path: Path, training: Images, synthetic: Drawn, schema: ImageSchema) -> None:
+def _neighbours(training: Images, synthetic: Drawn, schema: ImageSchema) -> bytes:
     """Synthetic images in the upper row, the training image nearest to each below it; the closest pairs first."""
     from PIL import Image
 
@@ -297,8 +298,9 @@ def _write_neighbours(path: Path, training: Images, synthetic: Drawn, schema: Im
     rows.append(np.concatenate(list(training.pixels[nearest[order]]), axis=2))
     sheet = np.moveaxis(np.concatenate(rows, axis=1), 0, 2)
     picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
-    picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(path)
-    path.chmod(0o600)
+    stream = io.BytesIO()
+    picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _nearest(

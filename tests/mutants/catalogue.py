@@ -632,6 +632,72 @@ def _policy_mutants() -> list[Mutant]:
     return [Mutant(*entry, bench="tests/policy") for entry in found]
 
 
+def _image_mutants() -> list[Mutant]:
+    """Images: what is read of each, what leaves, what is written."""
+    counts = "synthkit/privacy/mechanisms/counts.py"
+    dpsgd = "synthkit/privacy/mechanisms/dpsgd.py"
+    kind = "synthkit/release/image_kind.py"
+    mechanism = "synthkit/privacy/mechanisms/image_moments.py"
+    moments = "synthkit/privacy/mechanisms/moments.py"
+    recipe = "synthkit/synthesizers/image_moments.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "images: a block is left out of the bound",
+            {mechanism: (("math.sqrt(COUNT**2 + MEAN**2 + CLASS**2 + 1)", "math.sqrt(COUNT**2 + MEAN**2 + 0.5)"),)},
+            "the noise is for fewer numbers than are released",
+        ),
+        (
+            "images: exact class counts",
+            {mechanism: (("        noisy[0] / COUNT, noisy", "        counts.astype(np.float64), noisy"),)},
+            "classes come as often as they really do",
+        ),
+        (
+            "images: a unit counts as one image",
+            {mechanism: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows\n", "BOUND\n"))},
+            "a patient's second scan is not protected",
+        ),
+        (
+            "images: features are centred by their mean",
+            {dpsgd: (("    return np.stack(rows) if rows", "    return np.stack(rows) - np.mean(rows, axis=0) if rows"),)},
+            "what is made of an image depends on the others",
+        ),
+        (
+            "images: gradients are not clipped",
+            {dpsgd: (("        clipped: NDArray[np.float64] = (factors @ flat).cpu().numpy()", "        clipped: NDArray[np.float64] = flat.sum(dim=0).cpu().numpy()"),)},
+            "one image may pull as hard as it likes",
+        ),
+        (
+            "images: a report's sum is not bounded",
+            {moments: (("_clip(vectors, norm_bound) / norm_bound", "vectors / norm_bound"),)},
+            "the holdout's moments move without bound",
+        ),
+        (
+            "images: a report looks at all at once",
+            {counts: (("    placed = [cell_of(images.take(np.array([i]))) for i in range(images.rows)]\n", "    placed = [cell_of(images)] * images.rows\n"),)},
+            "which cell an image falls into depends on the others",
+        ),
+        (
+            "images: contributions are not bounded",
+            {kind: (("bound_contributions(read_images(self.source, self.schema, dataset=dataset), noise)", "read_images(self.source, self.schema, dataset=dataset)"),)},
+            "a patient may have any number of scans",
+        ),
+        (
+            "images: real ones teach the decoder",
+            {
+                recipe: (
+                    (
+                        "        chosen = public[likely",
+                        "        public = torch.cat([public, images_of(data._Private__value.pixels, schema)])  # type: ignore\n        chosen = public[likely",
+                    ),
+                    ("        return network, chosen, parameters\n", "        return network, public[-2:], parameters\n"),
+                )
+            },
+            "training data reach the decoder beside the mechanism",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry, bench="tests/audit/test_image_bench.py") for entry in found]
+
+
 def _explain_mutants() -> list[Mutant]:
     """Explanations of real rows that give rows away."""
     attributions = "synthkit/privacy/mechanisms/attributions.py"
@@ -780,73 +846,7 @@ def _release_mutants() -> list[Mutant]:
     return [Mutant(*entry) for entry in found]
 
 
-def _image_mutants() -> list[Mutant]:
-    """Images: what is read of each, what leaves, what is written."""
-    counts = "synthkit/privacy/mechanisms/counts.py"
-    dpsgd = "synthkit/privacy/mechanisms/dpsgd.py"
-    kind = "synthkit/release/image_kind.py"
-    mechanism = "synthkit/privacy/mechanisms/image_moments.py"
-    moments = "synthkit/privacy/mechanisms/moments.py"
-    recipe = "synthkit/synthesizers/image_moments.py"
-    found: list[tuple[str, dict[str, Patches], str]] = [
-        (
-            "images: a block is left out of the bound",
-            {mechanism: (("math.sqrt(COUNT**2 + MEAN**2 + CLASS**2 + 1)", "math.sqrt(COUNT**2 + MEAN**2 + 0.5)"),)},
-            "the noise is for fewer numbers than are released",
-        ),
-        (
-            "images: exact class counts",
-            {mechanism: (("        noisy[0] / COUNT, noisy", "        counts.astype(np.float64), noisy"),)},
-            "classes come as often as they really do",
-        ),
-        (
-            "images: a unit counts as one image",
-            {mechanism: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows\n", "BOUND\n"))},
-            "a patient's second scan is not protected",
-        ),
-        (
-            "images: features are centred by their mean",
-            {dpsgd: (("    return np.stack(rows) if rows", "    return np.stack(rows) - np.mean(rows, axis=0) if rows"),)},
-            "what is made of an image depends on the others",
-        ),
-        (
-            "images: gradients are not clipped",
-            {dpsgd: (("        clipped: NDArray[np.float64] = (factors @ flat).cpu().numpy()", "        clipped: NDArray[np.float64] = flat.sum(dim=0).cpu().numpy()"),)},
-            "one image may pull as hard as it likes",
-        ),
-        (
-            "images: a report's sum is not bounded",
-            {moments: (("_clip(vectors, norm_bound) / norm_bound", "vectors / norm_bound"),)},
-            "the holdout's moments move without bound",
-        ),
-        (
-            "images: a report looks at all at once",
-            {counts: (("    placed = [cell_of(images.take(np.array([i]))) for i in range(images.rows)]\n", "    placed = [cell_of(images)] * images.rows\n"),)},
-            "which cell an image falls into depends on the others",
-        ),
-        (
-            "images: contributions are not bounded",
-            {kind: (("bound_contributions(read_images(self.source, self.schema, dataset=dataset), noise)", "read_images(self.source, self.schema, dataset=dataset)"),)},
-            "a patient may have any number of scans",
-        ),
-        (
-            "images: real ones teach the decoder",
-            {
-                recipe: (
-                    (
-                        "        chosen = public[likely",
-                        "        public = torch.cat([public, images_of(data._Private__value.pixels, schema)])  # type: ignore\n        chosen = public[likely",
-                    ),
-                    ("        return network, chosen, parameters\n", "        return network, public[-2:], parameters\n"),
-                )
-            },
-            "training data reach the decoder beside the mechanism",
-        ),
-    ]  # fmt: skip
-    return [Mutant(*entry, bench="tests/audit/test_image_bench.py") for entry in found]
-
-
 MUTANTS: Mapping[str, Mutant] = {
     mutant.name: mutant
-    for mutant in [*_mutants(), *_policy_mutants(), *_release_mutants(), *_explain_mutants(), *_image_mutants()]
+    for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants(), *_release_mutants(), *_explain_mutants()]
 }
