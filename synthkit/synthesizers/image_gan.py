@@ -37,6 +37,7 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import image_moments
 from synthkit.synthesizers.base import Progress, built, check_settings, silent
+from synthkit.synthesizers.features import working_shape
 from synthkit.synthesizers.image_model import ImageModel, images_of
 from synthkit.synthesizers.image_moments import Drawer, ImageMoments, moments_events, moments_noise, train
 from synthkit.synthesizers.networks import initialize, seeded
@@ -103,9 +104,9 @@ class ImageGan:
 
         scale = calibrate(events, budget)
         noise = {**moments_noise(scale * moments), "discriminator": scale * relative}
-        size = math.prod(schema.shape) / 784
-        seconds = (warm.seconds or 0) + 2e-3 * schema.rows * min(size, 4) + steps * (0.1 + 3e-5 * rate * schema.rows)
-        seconds += steps / self.steps_per_play * 0.5 * min(size, 4)
+        size = math.prod(working_shape(schema.shape)[1:]) / 784
+        seconds = (warm.seconds or 0) + 2e-3 * schema.rows * size + steps * (0.1 + 3e-5 * rate * schema.rows)
+        seconds += steps / self.steps_per_play * 0.5 * size
         megabytes = (warm.megabytes or 0) + 2.5e-3 * schema.rows + 100
         return Plan(budget, events(scale), noise, seconds=seconds, megabytes=megabytes, note=warm.note)
 

@@ -62,7 +62,7 @@ _CHOSEN = 0.3  # of the public images
 _DRAWN, _PUBLIC = 64, 24  # images a step
 _RATE, _AVERAGE = 3e-3, 0.01
 _FOLLOW, _TEACH, _TYPICAL, _LEARN, _CRITIC = 0.1, 0.05, 0.1, 10.0, 0.1  # weights of the losses
-_BASE_VALUES = 28 * 28
+_BASE_PIXELS = 28 * 28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class ImageMoments:
         """Two releases of class moments; their noise in the ratio that the budget's split asks for."""
         scale = calibrate(lambda scale: moments_events(scale, budget), budget)
         shape = working_shape(schema.shape)
-        size = math.prod(shape) / _BASE_VALUES
+        size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
         seconds = 10 + 2e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size

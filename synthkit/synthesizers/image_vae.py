@@ -104,10 +104,12 @@ class ImageVae:
 
         scale = calibrate(events, budget)
         noise = {"codes": scale * moments} | ({"decoder": scale * relative} if steps else {})
-        size = math.prod(working_shape(schema.shape)) / 784
+        channels, height, across = working_shape(schema.shape)
+        size = height * across / 784
         seconds = 10 + 5e-4 * schema.rows + size * (1e-3 * self.public + 0.03 * self.public_steps)
         seconds += steps * size * (0.2 + 2e-3 * rate * schema.rows)
-        megabytes = 700 + size * (0.012 * self.public + 6.3e-3 * schema.rows) + 600 * size
+        pixels = channels * size * (0.012 * self.public + 6.3e-3 * schema.rows)
+        megabytes = 650 + pixels + 400 * size * min(1.0, rate * schema.rows / 256)
         note = declared(self.warm_start)
         return Plan(budget, events(scale), noise, seconds=seconds, megabytes=megabytes, note=note)
 
