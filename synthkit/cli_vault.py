@@ -64,7 +64,7 @@ def shred(paths: tuple[Path, ...], early: bool, as_json: bool) -> None:
 
     \b
     Example:
-      synthkit shred release/ release.internal/ --yes
+      synthkit shred release.internal/ --yes
     """
     from synthkit.release.retention import destroy
 

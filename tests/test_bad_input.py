@@ -46,6 +46,7 @@ from synthkit.release import kinds as kinds_module
 from synthkit.release import run as run_module
 from synthkit.release.job import Job
 from synthkit.release.run import price, run
+from synthkit.release.sign import new_key
 from synthkit.synthesizers import independent
 from tests.release.test_job import write
 from tests.tables import frame, schema
@@ -942,15 +943,21 @@ def test_every_example_runs(tmp_path: Path, released: Path, line: str, monkeypat
     data = frame().assign(sex=frame()["sex"].map({"f": "Female", "m": "Male"}))
     data.to_csv(tmp_path / "patients.csv", index=False)
     data.to_csv(tmp_path / "people.csv", index=False)
-    membership = words[:2] == ["audit", "release"]
-    more = {"holdout": 0.3, "internal": "allow"} if membership else {"holdout": 0}
+    membership, signing = words[:2] == ["audit", "release"], words[0] in ("sign", "attest")
+    more = {"holdout": 0.3, "internal": "allow"} if membership or words[0] == "shred" else {"holdout": 0}
     write(tmp_path, model=True, **more)
     (tmp_path / "people.schema.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     shutil.copytree(Path(__file__).parent.parent / "policies", tmp_path / "policies")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_DEMO", cli._DEMO.replace("auto", "independent"))
-    if words[0] in ("sample", "verify") or membership:
+    if words[0] in ("sample", "verify", "explain", "log", "shred") or signing or membership:
         assert call("release", "release.yaml").exit_code == 0
+    if signing or "keys.toml" in words:
+        roles = {"dora": "data-protection-officer", "eva": "ethics-board"}
+        entries = [new_key(tmp_path / f"{name}.key", name, (role,)) for name, role in roles.items()]
+        (tmp_path / "keys.toml").write_text("version = 1\n\n[approvals]\n\n" + "\n".join(entries))
+    if signing:
+        (tmp_path / "release").rename(tmp_path / "release.held")
     if "patients.schema.yaml" in words and words[words.index("patients.schema.yaml") - 1] != "-o":
         shutil.copy("people.schema.yaml", "patients.schema.yaml")
     if words[:2] == ["schema", "from-sdv"]:

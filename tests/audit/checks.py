@@ -735,10 +735,10 @@ def crashes_refund_nothing(folder: Path) -> None:
     class Dies(Exception):
         pass
 
-    original = kinds.method
+    original = kinds.method_for
 
-    def dying(name: str, settings: Any = None) -> Any:
-        recipe = original(name, settings)
+    def dying(public: Any, name: str, settings: Any = None) -> Any:
+        recipe = original(public, name, settings)
 
         class Recipe:
             name = "independent"
@@ -751,14 +751,14 @@ def crashes_refund_nothing(folder: Path) -> None:
 
         return Recipe()
 
-    kinds.method = dying  # type: ignore[assignment]
+    kinds.method_for = dying
     try:
         sk.fit(frame(200), schema(rows=200), Budget(1.0, 1e-4), dataset="people", name="independent", ledger=ledger)
         raise AssertionError("the crash was swallowed")
     except Dies:
         pass
     finally:
-        kinds.method = original
+        kinds.method_for = original
     assert ledger.spent("people").epsilon > 0.98
 
 

@@ -40,6 +40,7 @@ def _mutants() -> list[Mutant]:
     encoding = "synthkit/data/encoding.py"
     tables = "synthkit/data/tables.py"
     gan = "synthkit/synthesizers/tabular_gan.py"
+    critic = "synthkit/synthesizers/critic.py"
     independent = "synthkit/synthesizers/independent.py"
     run = "synthkit/release/run.py"
     found: list[tuple[str, dict[str, Patches], str]] = [
@@ -241,10 +242,10 @@ def _mutants() -> list[Mutant]:
         (
             "batch norm",
             {
-                gan: (
+                critic: (
                     (
-                        "        scores: Tensor = self.weight(features).squeeze(1)\n",
-                        "        features = (features - features.mean(dim=0)) / (features.std(dim=0, unbiased=False) + 1e-3)\n        scores: Tensor = self.weight(features).squeeze(1)\n",
+                        "        found: Tensor = self.weight(",
+                        "        scores = (scores - scores.mean(dim=0)) / (scores.std(dim=0, unbiased=False) + 1e-3)\n        found: Tensor = self.weight(",
                     ),
                 )
             },
@@ -296,8 +297,8 @@ def _mutants() -> list[Mutant]:
                 ),
                 gan: (
                     (
-                        "            progress(0.4 + 0.2 * (step + 1)",
-                        '            if gradients.loss > getattr(self, "best", 1e9):\n                break\n            object.__setattr__(self, "best", gradients.loss)\n            progress(0.4 + 0.2 * (step + 1)',
+                        "            progress(0.1 * (step + 1)",
+                        '            if gradients.loss > getattr(self, "best", 1e9):\n                break\n            object.__setattr__(self, "best", gradients.loss)\n            progress(0.1 * (step + 1)',
                     ),
                 ),
             },
@@ -463,8 +464,8 @@ def _mutants() -> list[Mutant]:
             {
                 tables: (
                     (
-                        "    return Private(concatenate(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)\n",
-                        "    rows = concatenate(_encoded(source, schema, batch_rows), schema)\n    return Private(rows, dataset=dataset, schema=schema.with_rows(rows.rows))\n",
+                        "    return Private(together(_encoded(source, schema, batch_rows), schema), dataset=dataset, schema=schema)\n",
+                        "    rows = together(_encoded(source, schema, batch_rows), schema)\n    return Private(rows, dataset=dataset, schema=schema.with_rows(rows.rows))\n",
                     ),
                 )
             },

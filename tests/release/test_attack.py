@@ -272,7 +272,7 @@ def test_noise_that_repeats_is_a_violation(briefly: None, monkeypatch: pytest.Mo
     monkeypatch.setattr("synthkit.release.run.NoiseSource", lambda: NoiseSource(test_seed=7))
     found = audit(job(), rows=15)
     assert outcomes(found)["two runs"] == "violation"
-    assert detail(found, "two runs") == "two releases of the same table are equal to the byte"
+    assert detail(found, "two runs") == "two releases of the same data are equal to the byte"
 
 
 def test_a_planted_value_that_is_found_is_a_violation(briefly: None, monkeypatch: pytest.MonkeyPatch) -> None:
