@@ -498,7 +498,7 @@ BAD_JOBS: dict[str, tuple[dict[str, Any], str]] = {
     "no schema": ({"schema": None}, "no schema; name the file that says what is public"),
     "unknown method": (
         {"method": {"name": "gan"}},
-        "there is no method 'gan'; there are aim, auto, independent, mst, sdv_baseline, tabular_gan, tabular_vae",
+        "there is no method 'gan'; there are aim, auto, image_gan, image_moments, image_vae, independent, mst, sdv_baseline, tabular_gan, tabular_vae",
     ),
     "unknown setting": ({"method": {"name": "independent", "epochs": 3}}, "no setting epochs; it has none"),
     "method as text": ({"method": "independent"}, "method: 'independent' is not of type 'object'"),
