@@ -23,6 +23,7 @@ from synthkit.anonymize.lattice import LOSSES, search
 from synthkit.anonymize.models import KAnonymity
 from synthkit.data import samples
 
+TREES: dict[str, dict[str, Any]] = {
     "workclass": {
         "private": ["Private"],
         "self-employed": ["Self-emp-not-inc", "Self-emp-inc"],
