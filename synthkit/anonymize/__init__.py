@@ -1,0 +1,9 @@
+"""True records, generalized and suppressed until classes of them look alike: no noise, and no epsilon.
+
+hierarchies  what each value becomes, level by level
+models       what an equivalence class must be like: k, l, t, delta; and what an attacker may do
+lattice      the levels that meet the models at the least loss
+recoding     top-coding and microaggregation
+pseudonyms   keyed names in place of direct identifiers
+route        a description in, a folder of real records out
+"""
