@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from synthkit.synthesizers.image_model import ImageModel
     from synthkit.synthesizers.linked import LinkedModel
 
+_TABLE_SUFFIXES = (".csv", ".tsv", ".gz", ".parquet")  # of files that hold one table
+
 
 class _Group(click.Group):
     """Shows this package's errors as one message and its exit code, never as a traceback."""
@@ -675,7 +677,7 @@ def _sample_linked(
     """Both tables into a new folder, each as CSV and as Parquet, as in a bundle."""
     from synthkit.data.tables import write_csv, write_parquet
 
-    if output.suffix.lower() in (".csv", ".tsv", ".gz", ".parquet"):
+    if output.suffix.lower() in _TABLE_SUFFIXES:
         raise JobError(f"{output}: a model of linked tables gives two tables; name a folder, such as {output.stem}/")
     drawn = fitted.sample(rows, where=where, seed=seed)
     tables = {fitted.schema.parent.name: drawn.parents, fitted.schema.child.name: drawn.children}
@@ -699,7 +701,7 @@ def _sample_images(
     from synthkit.data.image_files import write_folder, write_npz
     from synthkit.data.images import Images
 
-    if output.suffix.lower() in (".csv", ".tsv", ".gz", ".parquet"):
+    if output.suffix.lower() in _TABLE_SUFFIXES:
         raise JobError(f"{output}: a model of images gives images; name a folder, or a file that ends in .npz")
     drawn = fitted.sample(rows, where=where, seed=seed)
     images = Images(drawn.pixels, drawn.labels)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,12 +73,12 @@ class Scores:
         """m."""
         return len(self.owner)
 
-    @property
+    @cached_property
     def across(self) -> Tensor:
         """(m, m) whether two scores are of different columns."""
         return self.owner[:, None] != self.owner[None, :]
 
-    @property
+    @cached_property
     def clipping_norm(self) -> float:
         """C, for the products of all pairs of scores of different columns, of one row."""
         return math.sqrt(int(self.across.sum()) / 2) * _LOUD

@@ -23,6 +23,7 @@ from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
 from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.procedural import procedural
+from tests.images import images
 
 BUDGET = Budget(5.0, 1e-4)
 QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3)
@@ -36,14 +37,7 @@ def schema(**changes: object) -> ImageSchema:
 
 def locked(public: ImageSchema, rows: int = 90, seed: int = 0) -> Private[Images, ImageSchema]:
     """Bars at the left, at the right, across."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, len(public.classes), rows).astype(np.int32)
-    pixels = rng.integers(0, 40, (rows, *public.shape)).astype(np.uint8)
-    for image, label in zip(pixels, labels, strict=True):
-        place = [np.s_[:, :, :3], np.s_[:, :, -3:], np.s_[:, :3]][label % 3]
-        image[place] = 220
-    units = None if public.unit.column is None else (np.arange(rows) // 2).astype(np.uint64)
-    return Private(Images(pixels, labels, units), dataset="bars", schema=public, bounded=True)
+    return Private(images(public, rows, seed), dataset="bars", schema=public, bounded=True)
 
 
 def fitted(
