@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from synthkit.audit.neighbours import Pair
-from synthkit.audit.programs import Fits, saved
-from synthkit.audit.replay import Opener, Program
+from synthkit.audit.programs import Fits, program_of
+from synthkit.audit.replay import Program
 from synthkit.data.encoding import unit_keys
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import ArraySource, Images, read_images
@@ -88,24 +88,15 @@ def fitting(method: Fits, schema: ImageSchema, budget: Budget, *, images: int = 
         schema, budget: under which.
         images: synthetic ones that are drawn and compared.
     """
-    plan = method.plan(schema, budget)
 
-    def program(frame: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
-        steps: list[tuple[float, str]] = []
-        box: Private[Images, ImageSchema] = read_images(source(frame, schema), schema, dataset=schema.name)
-        session = open_session(plan)
-        bounded = bound_contributions(box, noise)
-        model = method.fit(bounded, session, progress=lambda share, what: steps.append((share, what)))
-        drawn = model.sample(images, seed=0)
-        return {
-            "progress": steps,
-            "model": saved(model),
-            "pixels": drawn.pixels,
-            "labels": drawn.labels,
-            "spent": session.spent,
-        }
+    def locked(frame: pd.DataFrame, noise: NoiseSource) -> Private[Images, ImageSchema]:
+        return bound_contributions(read_images(source(frame, schema), schema, dataset=schema.name), noise)
 
-    return program
+    def drawn(model: Any) -> Mapping[str, Any]:
+        made = model.sample(images, seed=0)
+        return {"pixels": made.pixels, "labels": made.labels}
+
+    return program_of(method, method.plan(schema, budget), locked, drawn)
 
 
 def planted(schema: ImageSchema, images: int) -> tuple[pd.DataFrame, NDArray[np.uint8]]:

@@ -6,35 +6,23 @@ A replay hands a program one frame. Both tables are stacked into one, the table'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from synthkit.audit import neighbours
 from synthkit.audit.neighbours import Pair, unit
-from synthkit.audit.programs import saved
-from synthkit.audit.replay import Opener, Program
+from synthkit.audit.programs import Fits, program_of
+from synthkit.audit.replay import Program
 from synthkit.data.linked import LinkedSchema
 from synthkit.data.tables import FrameSource
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.links import Linked, read_linked
 from synthkit.privacy.noise import NoiseSource
-from synthkit.privacy.plan import Plan
-from synthkit.privacy.session import Session
 
 
-class FitsLinked(Protocol):
-    """The part of a method for linked tables that is attacked."""
-
-    def plan(self, schema: LinkedSchema, budget: Budget) -> Plan:
-        """The price of a fit."""
-
-    def fit(self, data: Linked, session: Session, *, progress: Any = ...) -> Any:
-        """Run it; the model has ``sample`` and ``save``."""
-
-
-def fitting(method: FitsLinked, schema: LinkedSchema, budget: Budget, *, rows: int = 50) -> Program:
+def fitting(method: Fits, schema: LinkedSchema, budget: Budget, *, rows: int = 50) -> Program:
     """``method`` as a program on a stacked frame: read, link, fit, save, sample.
 
     Args:
@@ -42,24 +30,16 @@ def fitting(method: FitsLinked, schema: LinkedSchema, budget: Budget, *, rows: i
         schema, budget: under which.
         rows: synthetic parents that are drawn and compared, with their children.
     """
-    plan = method.plan(schema, budget)
 
-    def program(both: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
-        steps: list[tuple[float, str]] = []
-        session = open_session(plan)
+    def locked(both: pd.DataFrame, noise: NoiseSource) -> Linked:
         above, below = map(FrameSource, unstacked(both, schema))
-        joined = read_linked(above, below, schema, dataset=schema.parent.name, noise=noise)
-        model = method.fit(joined, session, progress=lambda share, what: steps.append((share, what)))
-        drawn = model.sample(rows, seed=0)
-        return {
-            "progress": steps,
-            "model": saved(model),
-            "parents": drawn.parents,
-            "children": drawn.children,
-            "spent": session.spent,
-        }
+        return read_linked(above, below, schema, dataset=schema.parent.name, noise=noise)
 
-    return program
+    def drawn(model: Any) -> Mapping[str, Any]:
+        made = model.sample(rows, seed=0)
+        return {"parents": made.parents, "children": made.children}
+
+    return program_of(method, method.plan(schema, budget), locked, drawn)
 
 
 def pairs(schema: LinkedSchema, adjacency: Adjacency, *, parents: int = 60, seed: int = 0) -> Iterator[Pair]:
@@ -136,4 +116,4 @@ def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-__all__ = ["FitsLinked", "fitting", "pairs", "stacked", "table", "unstacked"]
+__all__ = ["fitting", "pairs", "stacked", "table", "unstacked"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
 from synthkit.audit.replay import Opener, Program
+from synthkit.data.encoding import Table
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.data.tables import FrameSource, read
@@ -26,7 +27,7 @@ class Fits(Protocol):
     def plan(self, schema: Any, budget: Budget) -> Plan:
         """The price of a fit."""
 
-    def fit(self, data: Private[Any, Any], session: Session, *, progress: Any = ...) -> Any:
+    def fit(self, data: Any, session: Session, *, progress: Any = ...) -> Any:
         """Run it; the model has ``sample`` and ``save``."""
 
 
@@ -38,21 +39,35 @@ def fitting(method: Fits, schema: Schema, budget: Budget, *, rows: int = 50) -> 
         schema, budget: under which.
         rows: synthetic rows that are drawn and compared.
     """
-    plan = method.plan(schema, budget)
+
+    def locked(frame: pd.DataFrame, noise: NoiseSource) -> Private[Table]:
+        return bound_contributions(read(FrameSource(frame), schema, dataset=schema.name), noise)
+
+    return program_of(
+        method, method.plan(schema, budget), locked, lambda model: {"sample": model.sample(rows, seed=0).frame}
+    )
+
+
+def program_of(
+    method: Fits,
+    plan: Plan,
+    locked: Callable[[pd.DataFrame, NoiseSource], Any],
+    drawn: Callable[[Any], Mapping[str, Any]],
+) -> Program:
+    """A fit as a program that gives out all that a fit gives out.
+
+    Args:
+        method: what is attacked.
+        plan: its price.
+        locked: the replay's frame to what ``method`` is fitted to: read, and bounded.
+        drawn: what is drawn from the model and compared, by name.
+    """
 
     def program(frame: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
         steps: list[tuple[float, str]] = []
-        box = read(FrameSource(frame), schema, dataset=schema.name)
         session = open_session(plan)
-        model = method.fit(
-            bound_contributions(box, noise), session, progress=lambda share, what: steps.append((share, what))
-        )
-        return {
-            "progress": steps,
-            "model": saved(model),
-            "sample": model.sample(rows, seed=0).frame,
-            "spent": session.spent,
-        }
+        model = method.fit(locked(frame, noise), session, progress=lambda share, what: steps.append((share, what)))
+        return {"progress": steps, "model": saved(model), **drawn(model), "spent": session.spent}
 
     return program
 
@@ -66,4 +81,4 @@ def saved(model: Any) -> dict[str, bytes]:
         return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
-__all__ = ["Fits", "fitting", "saved"]
+__all__ = ["Fits", "fitting", "program_of", "saved"]
