@@ -295,14 +295,15 @@ def write_model_card(
         "weights_sha256": sha256(weights).hexdigest(),
     }
     card["card_sha256"] = _digest(card)
-    write_atomically(folder / "model.json", json.dumps(card, indent=1) + "\n")
+    write_atomically(folder / "model.json", _text(card))
 
 
 def read_model_card(folder: Path) -> dict[str, Any]:
     """The card of a saved model, after its digests have been checked."""
     path = folder / "model.json"
     try:
-        card = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        card = json.loads(content)
         weights = (folder / "weights.safetensors").read_bytes()
     except FileNotFoundError as problem:
         raise InputError(f"{folder}: not a saved model (no {Path(problem.filename).name})") from None
@@ -310,12 +311,18 @@ def read_model_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged; restore it or fit again") from None
     if not isinstance(card, dict) or card.get("synthkit_model") != MODEL_VERSION:
         raise InputError(f"{path}: not a model of version {MODEL_VERSION}")
+    as_written = _text(card).encode()
     stated = card.pop("card_sha256", None)
-    if stated != _digest(card):
+    # The digest is of values; a number has several spellings, of which one was written.
+    if stated != _digest(card) or content != as_written:
         raise InputError(f"{path}: damaged (its digest differs); restore it or fit again")
     if card["weights_sha256"] != sha256(weights).hexdigest():
         raise InputError(f"{folder / 'weights.safetensors'}: damaged (its digest differs); restore it or fit again")
     return card
+
+
+def _text(card: Mapping[str, Any]) -> str:
+    return json.dumps(card, indent=1) + "\n"
 
 
 def _digest(card: Mapping[str, Any]) -> str:
