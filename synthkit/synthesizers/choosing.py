@@ -42,13 +42,17 @@ _ROWS_A_CHOICE = 180  # one more marginal for so many rows, counted in standard 
 MOST_MARGINALS = 64
 
 
-def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0) -> int:
-    """How many marginals to choose: ``asked``; where that is 0, what columns, rows and the budget are worth."""
+def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0, part: float = 1.0) -> int:
+    """How many marginals to choose: ``asked``; where that is 0, what columns, rows and the budget are worth.
+
+    Never more than there are pairs of columns: beyond, what is measured anew says less than its noise costs the others.
+    ``part`` of the rule is for whoever has another source of dependence.
+    """
     pairs = math.comb(len(free_columns(schema)) - (target is not None), 2)
     if asked or not pairs:
         return asked if pairs else 0
     least = calibrate(lambda sigma: counts_event(sigma, budget), budget)  # all of the budget for one marginal
-    return min(max(2, round(schema.rows / least / _ROWS_A_CHOICE)), 2 * pairs, MOST_MARGINALS)
+    return min(max(2, round(part * min(schema.rows / least / _ROWS_A_CHOICE, MOST_MARGINALS))), pairs)
 
 
 def priced(

@@ -129,12 +129,13 @@ class TabularGan:
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
         """Noise of marginals and choices by their shares of the budget, of the critic by what is left."""
-        pairs, chosen = _cells(schema), choosing.how_many(schema, budget, target_position(schema), self.marginals)
+        pairs = _cells(schema)
+        chosen = choosing.how_many(schema, budget, target_position(schema), self.marginals, part=0.5)
         if not pairs or self.iterations == 0:
             event, noise = choosing.priced(budget, len(_queries(schema)), 0, 0.0)
             return Plan(budget, event, noise, 5.0, 600.0)
-        if not self.marginals:
-            chosen = chosen // 2 if chosen // 2 >= _WORTH * math.comb(len(schema.domain) - 1, 2) else 0
+        if not self.marginals and chosen < _WORTH * math.comb(len(schema.domain) - 1, 2):
+            chosen = 0
         rate, left = self._rate(schema), 1 - self.critic
         event, noise = choosing.priced(budget, len(_queries(schema)), chosen, self.selection / left, part=left)
         if self.critic:
