@@ -69,7 +69,7 @@ def inventory(dossier: Dossier) -> Found:
     direct = [str(column) for column in dossier.columns if HOLDS.get(column.holds or "") == "direct"]
     if direct:
         return Found("fail", f"direct identifiers: {', '.join(direct)}", "schema")
-    classes = [HOLDS[column.holds] for column in dossier.columns if column.holds in HOLDS]
+    classes = [HOLDS[column.holds] for column in dossier.columns if column.holds is not None]
     told = ", ".join(f"{classes.count(kind)} {kind}" for kind in ("quasi", "sensitive", "other") if kind in classes)
     return _if_known(dossier, f"{told or 'none'} of {_count(dossier.columns, 'column')}")
 

@@ -106,6 +106,8 @@ _date = _any(
     _pattern(rf"\b\d{{1,2}}\.? (?:{_MONTHS})\b"),
 )
 
+_uuid = _pattern(r"(?<!\w)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?!\w)")
+
 IDENTIFIERS: Mapping[str, Identifier] = {
     "names": Identifier(
         "A",
@@ -173,11 +175,10 @@ IDENTIFIERS: Mapping[str, Identifier] = {
         "R",
         frozenset({"other-identifier"}),
         ("id", "identifier", "uuid", "guid", "pseudonym", "hash", "token", "fingerprint", "barcode"),
-        lambda text: hashed(text) or _UUID(text),
+        lambda text: hashed(text) or _uuid(text),
     ),
 }  # fmt: skip
 
-_UUID = _pattern(r"(?<!\w)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?!\w)")
 _HEXADECIMAL = re.compile(r"(?:0x)?((?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128}))", re.IGNORECASE)  # fmt: skip
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{27}=|[A-Za-z0-9+/_-]{43}=|[A-Za-z0-9+/_-]{86}==")
 _CRYPT = re.compile(r"\$(?:1|2[aby]?|5|6|argon2\w*|scrypt)\$\S{10,}")
