@@ -138,13 +138,16 @@ def risk(dossier: Dossier, *, figure: str, baseline: str, at_most: float) -> Fou
     if attack is None or control is None:
         missing = " and ".join(name for name, there in ((figure, attack), (baseline, control)) if there is None)
         return Found("not evaluated", f"no figure {missing} in the release", looked)
-    if not math.isfinite(attack.value) or not math.isfinite(control.value):
+    ends = (attack.value, *(attack.interval or ()))
+    if any(map(math.isnan, (*ends, control.value))):
         return Found("not evaluated", "the figure could not be computed", looked)
-    upper = max(attack.value, *(attack.interval or (math.inf,)))
     if attack.value <= control.value:
         return Found("not evaluated", "no evidence: the attack does not beat its baseline", looked)
-    if not upper <= at_most:
+    upper = max(ends)
+    if upper > at_most:
         return Found("fail", f"up to {upper:.3g}; at most {at_most:g} may be", looked)
+    if attack.interval is None:
+        return Found("not evaluated", "no interval is known, so nothing bounds the figure from above", looked)
     return Found("pass", f"at most {upper:.3g} ({attack.payment}), baseline {control.value:.3g}", looked)
 
 
