@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable
@@ -514,3 +515,19 @@ def test_every_pack_says_what_it_is() -> None:
 
 def test_handling_is_as_it_was_written(release: Path) -> None:
     assert Handling.from_dict(manifest_in(release)["handling"]).producer == "Clinic of Xanten"
+
+
+def test_the_commands_of_the_page_run(
+    place: Path, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("release", "keys.toml", "dora.key"):
+        (shutil.copytree if (place / name).is_dir() else shutil.copy)(place / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    text = Path(__file__).parents[2].joinpath("docs/compliance.md").read_text("utf-8")
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) == 5
+    for line in lines:
+        shutil.rmtree(tmp_path / "release.compliance", ignore_errors=True)
+        command(*shlex.split(line)[1:])
+    pd.read_parquet("release/data.parquet").to_parquet("copy.parquet")
+    assert command("label", "check", "copy.parquet", "--against", "release", code=1) in text
