@@ -87,8 +87,8 @@ class Report:
                 "created": facts["created"],
                 "manifest_sha256": self.dossier.bundle,
                 "statement": facts["guarantee"]["statement"],
-                "epsilon": facts["guarantee"]["epsilon"],
-                "delta": facts["guarantee"]["delta"],
+                "epsilon": facts["guarantee"].get("epsilon"),
+                "delta": facts["guarantee"].get("delta"),
             },
             "failed": self.failed,
             "complete": self.complete,
@@ -180,7 +180,7 @@ def _of_bundle(folder: Path, keys: verify_alone.Trust | None, now: datetime) -> 
         epsilon=checked.epsilon,
         figures=tuple(figures(manifest)),
         columns=tuple(_columns(folder, manifest)),
-        labels=tuple(entry.carried for entry in label_check.check(folder)),
+        labels=label_check.carried_in(folder),
         statements=tuple(sign.attestations(folder, keys or verify_alone.Trust({}, {}))),
         believed=None if keys is None else sign.believes(keys, now=now),
         now=now,
@@ -204,7 +204,7 @@ def _columns(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Column]:
             raise VerificationFailed(f"{folder}: {file} changed while it was read")
         released = pa.parquet.ParquetFile(BytesIO(content))
         said = table["schema"].get("holds")
-        holds = {"image": said, "label": "other"} if images else said or {}
+        holds = {"image": said, "label": said and "other"} if images else said or {}
         for column, declared in columns_of(table).items():
             kind, texts, largest = declared["kind"], frozenset[str](), None
             if kind in ("categorical", "integer"):

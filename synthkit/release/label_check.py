@@ -97,6 +97,16 @@ def check(path: str | Path, *, against: str | Path | None = None) -> tuple[Check
     return tuple(_merged(checked, path)) if path.is_dir() else tuple(checked)
 
 
+def carried_in(folder: Path) -> tuple[Carried, ...]:
+    """What the files of a folder carry, held against nothing; images that carry the same are one entry.
+
+    Raises:
+        DataError: as :func:`read_labels`.
+    """
+    found = [Checked(read_labels(file)) for file in _files(folder)]
+    return tuple(entry.carried for entry in _merged(found, folder))
+
+
 def read_labels(path: Path) -> Carried:
     """What a file carries.
 
@@ -284,4 +294,4 @@ def _merged(checked: Sequence[Checked], folder: Path) -> Iterator[Checked]:
         )
 
 
-__all__ = ["SIDECAR", "Checked", "check", "read_labels"]
+__all__ = ["SIDECAR", "Checked", "carried_in", "check", "read_labels"]

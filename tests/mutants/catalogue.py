@@ -968,7 +968,7 @@ def _compliance_mutants() -> list[Mutant]:
         ),
         (
             "compliance: the bundle is not verified",
-            {compliance: (("    checked = bundle.verify(folder)\n", "    from unittest.mock import MagicMock\n\n    checked = MagicMock(epsilon=1.0, files=(), delta=1e-6)\n    checked.manifest_sha256 = json.loads((folder / 'manifest.json').read_bytes())['manifest_sha256']\n"),)},
+            {compliance: (("    checked = bundle.verify(folder)\n", "    from types import SimpleNamespace\n\n    read = json.loads((folder / 'manifest.json').read_bytes())\n    checked: Any = SimpleNamespace(files=read['files'], manifest_sha256=read['manifest_sha256'], **read['guarantee'])\n"),)},
             "evidence that was tampered with is reported",
             reports,
         ),

@@ -98,7 +98,10 @@ def test_a_compliance_report_of_images(released: Release) -> None:
     found = {r.rule.name: (r.state, r.evidence[0].found) for a in made.audits for r in a.requirements}
     assert made.dossier.what == "images" and made.failed
     assert [column.kind for column in made.dossier.columns] == ["image", "categorical"]
-    assert found["photographs"] == ("not evaluated", "nobody said what these hold ('holds' in the schema): bars.image")
+    assert found["photographs"] == (
+        "not evaluated",
+        "nobody said what these hold ('holds' in the schema): bars.image, bars.label",
+    )
     assert found["image-provenance"] == ("fail", "images/*.png: no provenance inside")
     assert "images/*.png" in found["machine-readable"][1] and found["composition"][0] == "pass"
     assert "image-watermark" in found and not any(column.values for column in made.dossier.columns[:1])

@@ -141,7 +141,7 @@ IDENTIFIERS: Mapping[str, Identifier] = {
     "faxes": Identifier("E", frozenset({"fax"}), ("fax", "telefax"),
                         _pattern(r"\b(?:tele)?fax\b\D{0,3}[+(]?\d[\d ()./-]{5,}")),
     "emails": Identifier("F", frozenset({"email"}), ("email", "e mail", "mail"),
-                         _pattern(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")),
+                         _pattern(r"(?<![\w.+%-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")),
     "social-security-numbers": Identifier("G", frozenset({"social-security-number"}), ("ssn", "social security", "sozialversicherung", "itin"),
                                           _pattern(r"(?<![\w-])\d{3}[- ]\d{2}[- ]\d{4}(?![\w-])", _ssn)),
     "medical-record-numbers": Identifier("H", frozenset({"medical-record-number"}), ("mrn", "medical record", "record number", "chart number", "patient number", "patient id", "case number"),
