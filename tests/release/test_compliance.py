@@ -358,6 +358,10 @@ def test_gate_signatures_and_log_are_looked_at(
     change: Change, told: str, place: Path, release: Path, tmp_path: Path
 ) -> None:
     made = compliance.report(change(release, place, tmp_path / "forged"), ["gdpr"], trust=place / "keys.toml")
+    compliance.write(made, tmp_path / "report")
+    page = (tmp_path / "report/gdpr.html").read_text("utf-8")
+    assert 'verdict bad" role="alert"' in page and "place in the log: fail" in page
+    assert told in (tmp_path / "report/index.html").read_text("utf-8")
     assert made.failed and [(e.state, told in e.found) for e in made.intact] == [
         ("pass", False),
         ("pass", False),
