@@ -206,13 +206,14 @@ def _columns(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Column]:
         said = table["schema"].get("holds")
         holds = {"image": said, "label": said and "other"} if images else said or {}
         for column, declared in columns_of(table).items():
-            kind, texts, largest = declared["kind"], frozenset[str](), None
+            kind, texts, largest, ceiling = declared["kind"], frozenset[str](), None, None
             if kind in ("categorical", "integer"):
                 distinct = released.read([column]).column(column).unique().to_pylist()
                 texts = frozenset(str(value) for value in distinct if value is not None)
             if kind in ("integer", "continuous"):
                 top = pa.compute.max(released.read([column]).column(column)).as_py()
-                largest = float(declared["max"]) if sampled else None if top is None else float(top)
+                ceiling = float(declared["max"])
+                largest = ceiling if sampled else None if top is None else float(top)
             yield Column(
                 table=name,
                 name=column,
@@ -221,6 +222,7 @@ def _columns(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Column]:
                 values=texts,
                 declared=frozenset(str(category) for category in declared.get("categories", ())),
                 largest=largest,
+                ceiling=ceiling,
                 rows=table["rows"],
             )
 

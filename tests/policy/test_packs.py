@@ -307,6 +307,20 @@ def test_everybody_above_89_may_share_one_category(group: str) -> None:
     assert too_old([texts("0-17", "18-89", group, "95+", name="age", holds="age")]) != []
 
 
+@pytest.mark.parametrize(
+    ("kind", "largest", "ceiling", "told"),
+    [
+        ("integer", 90, 90, 0),
+        ("integer", 90, 99, 1),
+        ("integer", 89, 99, 0),
+        ("integer", 91, 91, 1),
+        ("continuous", 90, 90, 1),
+    ],
+)
+def test_a_number_may_be_top_coded_at_90(kind: str, largest: float, ceiling: float, told: int) -> None:
+    assert len(too_old([Column("t", "age", kind, "age", largest=largest, ceiling=ceiling, rows=9)])) == told
+
+
 def test_hashes_are_told_from_words() -> None:
     import hashlib
 

@@ -43,6 +43,7 @@ class Column:
         values: distinct released values as texts, nulls left out; of images, none.
         declared: further values as texts that the schema names, such as categories that were not drawn.
         largest: of numbers, the largest that was released, or that a released model can draw.
+        ceiling: of numbers, the largest that the schema allows.
         rows: how many values there are.
     """
 
@@ -53,6 +54,7 @@ class Column:
     values: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
     largest: float | None = None
+    ceiling: float | None = None
     rows: int = 0
 
     @property

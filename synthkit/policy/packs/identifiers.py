@@ -228,8 +228,9 @@ def too_old(columns: Iterable[Column]) -> list[str]:
     for column in columns:
         if not (column.holds == "age" or (column.holds is None and _named(column, ("age", "alter", "years old")))):
             continue
-        if column.largest is not None and column.largest > OLDEST:
-            found.append(f"{column}: goes beyond {OLDEST} (top-code it)")
+        shared_code = column.kind == "integer" and column.ceiling == OLDEST + 1  # 90 stands for 90 or older
+        if column.largest is not None and column.largest > OLDEST and not shared_code:
+            found.append(f"{column}: goes beyond {OLDEST} (top-code it: a largest value of 90 stands for 90 or older)")
         old = {text for text in column.spellings if column.text and _lowest_age(text) > OLDEST}
         shared = {text for text in old if _open_ended(text)}
         if old - shared or len(shared) > 1:
