@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from synthkit.cli_options import JSON, show, writing
 from synthkit.errors import JobError
 
 if TYPE_CHECKING:
+    from synthkit.policy.packs.audit import Requirement
     from synthkit.release.compliance import Report
 
 
@@ -72,6 +73,8 @@ def compliance(
 
 
 def _told(made: Report, folder: Path) -> str:
+    from synthkit.policy.packs.audit import MISSING
+
     lines = [
         f"{made.folder}: held against {len(made.audits)} pack{'' if len(made.audits) == 1 else 's'}. No legal advice."
     ]
@@ -80,17 +83,17 @@ def _told(made: Report, folder: Path) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in entry.counts.items() if number)
         lines.append(f"{entry.pack.name}: {counts}")
         lines += [
-            f"  {requirement.state:13} {requirement.rule.name}: {_found(requirement)}"
+            f"  {requirement.state:13} {requirement.rule.name}: {_found(requirement, MISSING)}"
             for requirement in entry.requirements
             if requirement.state in ("fail", "not evaluated")
         ]
     return "\n".join([*lines, f"Pages: {folder / 'index.html'}"])
 
 
-def _found(requirement: Any) -> str:
-    return "; ".join(e.found for e in requirement.evidence if e.state == requirement.state) or "; ".join(
-        e.found for e in requirement.evidence
-    )
+def _found(requirement: Requirement, missing: str) -> str:
+    """What made a requirement's state; of a statement that is missing, who would have to state what."""
+    decisive = [entry for entry in requirement.evidence if entry.state == requirement.state] or requirement.evidence
+    return "; ".join(f"{e.found} ({e.looked})" if e.found == missing else e.found for e in decisive)
 
 
 @click.group()

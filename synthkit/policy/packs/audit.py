@@ -12,6 +12,7 @@ from synthkit.policy.gate import Attestation, State
 from synthkit.policy.packs.document import Human, Pack, Rule
 from synthkit.policy.packs.dossier import Dossier, Found
 
+MISSING = "nobody states it"
 STATES: tuple[State, ...] = ("fail", "not evaluated", "attested", "pass")  # the worst first
 
 
@@ -160,7 +161,7 @@ def _stated(human: Human, dossier: Dossier) -> tuple[Found, tuple[Answer, ...]]:
         return Found("fail", found, str(human)), answers
     if about and dossier.believed is None:
         found = "stated, and there are no keys to hold it against (--trust)"
-    return Found("not evaluated", found or "nobody states it", str(human)), answers
+    return Found("not evaluated", found or MISSING, str(human)), answers
 
 
 def _why_not(statement: Attestation, dossier: Dossier) -> str | None:
@@ -175,4 +176,4 @@ def _why_not(statement: Attestation, dossier: Dossier) -> str | None:
     return None
 
 
-__all__ = ["STATES", "Answer", "Audit", "Requirement", "audit"]
+__all__ = ["MISSING", "STATES", "Answer", "Audit", "Requirement", "audit"]

@@ -164,7 +164,7 @@ def stated(dossier: Dossier, *, what: str) -> Found:
     if isinstance(found, Found):
         return found
     if not found:
-        return Found("fail", "is not stated", f"manifest: {place}")
+        return Found("fail", f"{place} is not stated", f"manifest: {place}")
     return Found("pass", str(found), f"manifest: {place}")
 
 
