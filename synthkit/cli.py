@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthkit import __version__
+from synthkit.cli_compliance import label, report
 from synthkit.cli_explain import explain
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
@@ -71,7 +72,7 @@ def main() -> None:
     """
 
 
-for _command in (policy, explain, keys, sign, attest, log, vault, shred):
+for _command in (policy, explain, keys, sign, attest, log, report, label, vault, shred):
     main.add_command(_command)
 
 

@@ -27,11 +27,15 @@ from synthkit.data.schema import KINDS, Schema
 from synthkit.data.tables import FileSource, check, read
 from synthkit.documents import json_schema, parse_yaml, validate
 from synthkit.errors import JobError, PolicyError
+from synthkit.meanings import HOLDS
 from synthkit.policy.cases import check_cases, read_cases
 from synthkit.policy.decide import decide
 from synthkit.policy.document import Policy
 from synthkit.policy.facts import ACTIONS
 from synthkit.policy.lint import warnings
+from synthkit.policy.packs.checks import CHECKS, MARKS, STATED
+from synthkit.policy.packs.document import NAMES as PACKS
+from synthkit.policy.packs.document import Pack
 from synthkit.policy.request import Request
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.release.job import LINKED, Job
@@ -153,7 +157,9 @@ def test_make_targets_in_the_documentation_exist() -> None:
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_every_yaml_block_is_valid(text: str) -> None:
     document = parse_yaml(text, source="documentation")
-    if "rules" in document:
+    if "pack" in document:
+        Pack.parse(text, source="documentation")
+    elif "rules" in document:
         assert warnings(Policy.parse(text, source="documentation")) == ()
     elif "cases" in document:
         validate(document, "policy/cases.v1.json", source="documentation", error=PolicyError)
@@ -208,6 +214,15 @@ def test_every_word_of_a_rule_is_documented() -> None:
         assert f"`{name}`" in text, name
     states = ("pass", "fail", "not evaluated", "attested")
     assert all(f"| `{state}` |" in text for state in states)
+
+
+def test_every_word_of_a_pack_is_documented() -> None:
+    text = (ROOT / "docs/compliance.md").read_text("utf-8")
+    rule = json_schema("policy/packs/packs.v1.json")["$defs"]["rule"]["properties"]
+    roles = {role for name in PACKS for r in Pack.packaged(name).rules if r.human for role in r.human.roles}
+    for name in [*PACKS, *HOLDS, *CHECKS, *STATED, *MARKS, *rule, *roles]:
+        assert f"`{name}`" in text, name
+    assert all(f"| `{name}` |" in text for name in [*PACKS, *CHECKS, "pass", "fail", "not evaluated", "attested"])
 
 
 def test_the_page_on_policies_is_true(tmp_path: Path) -> None:

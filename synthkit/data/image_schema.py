@@ -14,6 +14,7 @@ from typing import Any
 from synthkit.data.schema import HALF, Category, Unit, check_labels, check_rows, encodes
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import SchemaError
+from synthkit.meanings import HOLDS
 
 VERSION = 1
 SMALLEST, LARGEST = 4, 512  # pixels, of height and width
@@ -34,6 +35,7 @@ class ImageSchema:
         unit: the unit of privacy: an image, or all images of a patient whom ``unit.column`` names.
         reviewed: somebody vouches that nothing here was read off the private images.
         description: what the images show, for people; or None.
+        holds: what they hold (``meanings.py``), for compliance reports; or None: it is not said.
 
     Raises:
         SchemaError: a size or a list of classes that cannot be.
@@ -48,6 +50,7 @@ class ImageSchema:
     unit: Unit = Unit()  # noqa: RUF009  (frozen)
     reviewed: bool = False
     description: str | None = None
+    holds: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -69,6 +72,8 @@ class ImageSchema:
         if not all(encodes(text) for text in (self.name, self.description or "", self.unit.column or "")):
             raise SchemaError(f"the schema's name, description or unit.column: {HALF}")
         check_rows(self.rows, here)
+        if self.holds is not None and self.holds not in HOLDS:
+            raise SchemaError(f"{here}: holds {self.holds!r} is not known; known are {', '.join(HOLDS)}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -144,6 +149,7 @@ class ImageSchema:
             "width": self.width,
             "channels": self.channels,
             "classes": list(self.classes),
+            **({} if self.holds is None else {"holds": self.holds}),
         }
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from synthkit.data.grids import Grid, Quantiles, grid
 from synthkit.documents import read_yaml, validate
 from synthkit.errors import SchemaError
+from synthkit.meanings import HOLDS
 
 if TYPE_CHECKING:
     from synthkit.data.constraints import Constraint
@@ -422,6 +423,7 @@ class Schema:
         target: the column that downstream models predict, or None.
         reviewed: somebody vouches that nothing here was read off the private values.
         constraints: what every row meets, real and synthetic (``constraints.py``).
+        holds: by column, what it holds (``meanings.py``); those that are not listed do not say.
     """
 
     name: str
@@ -431,6 +433,7 @@ class Schema:
     target: str | None = None
     reviewed: bool = False
     constraints: tuple[Constraint, ...] = ()
+    holds: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -448,6 +451,8 @@ class Schema:
             raise SchemaError(
                 f"schema {self.name}: unit.column {self.unit.column!r} must be declared as a column of kind identifier"
             )
+        if strange := sorted(set(self.holds.values()) - set(HOLDS)):
+            raise SchemaError(f"schema {self.name}: holds: unknown {', '.join(strange)}; known are {', '.join(HOLDS)}")
         if self.constraints:
             from synthkit.data.repair import verify  # it needs this module
 
@@ -503,7 +508,9 @@ class Schema:
                 raise SchemaError(f"{source}: column {name}: {problem}") from None
             except OverflowError:
                 raise SchemaError(f"{source}: column {name}: a number is too large; at most about 1e308") from None
-        unit = document.get("unit", "row")
+        unit, holds = document.get("unit", "row"), document.get("holds", {})
+        if strange := sorted(set(holds) - set(columns)):
+            raise SchemaError(f"{source}: holds: {', '.join(strange)}: no such column; it is by column, what it holds")
         constraints: list[Constraint] = []
         if document.get("constraints"):
             from synthkit.data.constraints import from_dict
@@ -518,6 +525,7 @@ class Schema:
                 target=document.get("target"),
                 reviewed=document.get("reviewed", False),
                 constraints=tuple(constraints),
+                holds=holds,
             )
         except SchemaError as problem:
             raise SchemaError(f"{source}: {problem}") from None
@@ -535,6 +543,8 @@ class Schema:
             from synthkit.data.constraints import to_dict
 
             document["constraints"] = [to_dict(constraint) for constraint in self.constraints]
+        if self.holds:
+            document["holds"] = dict(self.holds)
         return document
 
 

@@ -847,7 +847,161 @@ def _release_mutants() -> list[Mutant]:
     return [Mutant(*entry) for entry in found]
 
 
+def _compliance_mutants() -> list[Mutant]:
+    """Compliance reports that say too much, and labels that are not looked at."""
+    audit = "synthkit/policy/packs/audit.py"
+    checks = "synthkit/policy/packs/checks.py"
+    document = "synthkit/policy/packs/document.py"
+    dossier = "synthkit/policy/packs/dossier.py"
+    identifiers = "synthkit/policy/packs/identifiers.py"
+    compliance = "synthkit/release/compliance.py"
+    label_check = "synthkit/release/label_check.py"
+    packs, reports = "tests/policy/test_packs.py", "tests/release/test_compliance.py"
+    found: list[tuple[str, dict[str, Patches], str, str]] = [
+        (
+            "packs: a missing check passes",
+            {audit: (('    return "pass" if states and enough(state == "pass" for state in states) else "not evaluated"\n', '    return "pass"\n'),)},
+            "what nobody looked at is met",
+            packs,
+        ),
+        (
+            "packs: a column that says nothing holds nothing",
+            {checks: (("    if unknown := identifiers.unknown(dossier.columns):\n", "    if unknown := []:\n"),)},
+            "names in a column that nobody described are not looked for, and pass",
+            reports,
+        ),
+        (
+            "packs: an expired attestation counts",
+            {audit: (("    if statement.expires <= dossier.now:\n", "    if False:\n"),)},
+            "last year's expert answers for today",
+            packs,
+        ),
+        (
+            "packs: an attestation of any bundle",
+            {audit: (("    if statement.bundle != dossier.bundle:\n", "    if False:\n"),)},
+            "what was attested of one release is attested of all",
+            packs,
+        ),
+        (
+            "packs: a statement is not signed",
+            {audit: (("dossier.believed(statement) is True", "True"),)},
+            "anybody answers in anybody's name",
+            packs,
+        ),
+        (
+            "packs: any role answers",
+            {audit: (("    about = [statement for statement in named if statement.role in human.roles]\n", "    about = named\n"),)},
+            "an intern is the statistical expert",
+            packs,
+        ),
+        (
+            "packs: without keys everybody is believed",
+            {audit: (("if reason is None and dossier.believed}", "if reason is None}"),)},
+            "a statement that nobody holds against a key counts",
+            packs,
+        ),
+        (
+            "packs: people outweigh the machine",
+            {audit: (('if human is None or machine == "fail" or (', "if human is None or ("),)},
+            "a signature makes a social security number pass",
+            packs,
+        ),
+        (
+            "packs: people stand in for a machine that must know",
+            {audit: (('machine == "not evaluated" and human.when == "always" and state', 'False and state'),)},
+            "an attestation beside an unknown price is enough",
+            packs,
+        ),
+        (
+            "packs: internal evidence feeds a rule",
+            {dossier: (('if figure.payment not in ("free", "charged")]', "if False]"),)},
+            "whether a rule passes depends on exact values",
+            packs,
+        ),
+        (
+            "packs: the middle of the interval decides",
+            {checks: (("    upper = max(ends)\n", "    upper = attack.value\n"),)},
+            "a risk that may well be too high is low",
+            packs,
+        ),
+        (
+            "packs: an attack that found nothing is a pass",
+            {checks: (("    if attack.value <= control.value:\n", "    if False:\n"),)},
+            "the weaker the attack, the safer the release",
+            packs,
+        ),
+        (
+            "packs: the stated epsilon is believed",
+            {checks: (("    if stated is None or not math.isclose(stated, dossier.epsilon, rel_tol=1e-6):\n", "    if stated is None:\n"),)},
+            "an edited epsilon passes",
+            packs,
+        ),
+        (
+            "packs: any edition will do",
+            {document: (("    if edition not in editions:\n", "    if False:\n"), ("editions[edition])", "editions.get(edition, ''))"))},
+            "rules are taken for those of a law that nobody compared them with",
+            packs,
+        ),
+        (
+            "identifiers: only what was drawn is looked at",
+            {dossier: (("        return self.values | self.declared\n", "        return self.values\n"),)},
+            "a category that the manifest lists is not looked at",
+            reports,
+        ),
+        (
+            "identifiers: a declaration hides a form",
+            {identifiers: (("if wanted.looks is not None and column.text and (", "if column.holds is None and wanted.looks is not None and column.text and ("),)},
+            "e-mail addresses in a column that is declared harmless pass",
+            reports,
+        ),
+        (
+            "identifiers: one census is enough",
+            {identifiers: (("    small = frozenset().union(*(_small(name) for name in census))\n", "    small = _small(next(iter(census)))\n"),)},
+            "an area that has become small passes",
+            reports,
+        ),
+        (
+            "identifiers: the oldest are 99",
+            {identifiers: (("OLDEST = 89", "OLDEST = 99"),)},
+            "a patient of 93 is released",
+            reports,
+        ),
+        (
+            "compliance: the bundle is not verified",
+            {compliance: (("    checked = bundle.verify(folder)\n", "    from types import SimpleNamespace\n\n    read = json.loads((folder / 'manifest.json').read_bytes())\n    checked: Any = SimpleNamespace(files=read['files'], manifest_sha256=read['manifest_sha256'], **read['guarantee'])\n"),)},
+            "evidence that was tampered with is reported",
+            reports,
+        ),
+        (
+            "compliance: gate and log are not looked at",
+            {compliance: (('        return Intact(what, "fail", str(problem))\n', '        return Intact(what, "pass", str(problem))\n'),)},
+            "a release without approval is intact",
+            reports,
+        ),
+        (
+            "compliance: a failure exits with 0",
+            {"synthkit/cli_compliance.py": (("    if made.failed or (complete", "    if (complete"),)},
+            "a pipeline goes on",
+            reports,
+        ),
+        (
+            "labels: a lost label is none",
+            {label_check: (("    if carried.aigc is None:\n", "    if False:\n"), ("    else:\n        if absent :=", "    elif carried.aigc is not None:\n        if absent :="))},
+            "a table that lost its label is as good as one that has it",
+            "tests/release/test_label_check.py",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry) for entry in found]
+
+
 MUTANTS: Mapping[str, Mutant] = {
     mutant.name: mutant
-    for mutant in [*_mutants(), *_image_mutants(), *_policy_mutants(), *_release_mutants(), *_explain_mutants()]
+    for mutant in [
+        *_mutants(),
+        *_image_mutants(),
+        *_policy_mutants(),
+        *_release_mutants(),
+        *_explain_mutants(),
+        *_compliance_mutants(),
+    ]
 }

@@ -26,7 +26,7 @@ from synthkit.data.schema import Unit
 from synthkit.data.tables import FrameSource
 from synthkit.errors import JobError, VerificationFailed
 from synthkit.privacy.noise import NoiseSource
-from synthkit.release import attack, bundle, pictures
+from synthkit.release import attack, bundle, compliance, pictures
 from synthkit.release.job import Job
 from synthkit.release.run import Release, run
 from tests.images import QUICK, images, schema, write
@@ -91,6 +91,20 @@ def test_evidence_is_charged_or_free_and_has_intervals(released: Release) -> Non
     parts = released.manifest["parts"]
     assert [part["name"] for part in parts] == ["training", "holdout"]
     assert all(part["epsilon"] <= 5 for part in parts)
+
+
+def test_a_compliance_report_of_images(released: Release) -> None:
+    made = compliance.report(released.folder)
+    found = {r.rule.name: (r.state, r.evidence[0].found) for a in made.audits for r in a.requirements}
+    assert made.dossier.what == "images" and made.failed
+    assert [column.kind for column in made.dossier.columns] == ["image", "categorical"]
+    assert found["photographs"] == (
+        "not evaluated",
+        "nobody said what these hold ('holds' in the schema): bars.image, bars.label",
+    )
+    assert found["image-provenance"] == ("fail", "images/*.png: no provenance inside")
+    assert "images/*.png" in found["machine-readable"][1] and found["composition"][0] == "pass"
+    assert "image-watermark" in found and not any(column.values for column in made.dossier.columns[:1])
 
 
 def test_internal_figures_and_pictures_stay_outside(released: Release) -> None:

@@ -36,7 +36,7 @@ from synthkit.errors import (
 from synthkit.privacy import links
 from synthkit.privacy.budget import Adjacency
 from synthkit.privacy.noise import NoiseSource
-from synthkit.release import attack, bundle, report
+from synthkit.release import attack, bundle, compliance, report
 from synthkit.release.job import Job
 from synthkit.release.run import Release, price, run
 from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
@@ -259,6 +259,16 @@ def test_the_manifest_says_of_both_tables_what_it_says_of_one(made: Release) -> 
             bounds[charge["what"].partition(":")[0]].add(round(charge["norm_bound"], 6))
         assert bounds["patients"] == {1.0}
         assert bounds["visits"] >= {3.0} and min(bounds["visits"]) == 3.0
+
+
+def test_a_compliance_report_of_both_tables(made: Release) -> None:
+    found = compliance.report(made.folder, ["hipaa-safe-harbor", "nist-sp-800-226"])
+    assert {column.table for column in found.dossier.columns} == {part.name for part in (PUBLIC.parent, PUBLIC.child)}
+    states = {r.rule.name: r for entry in found.audits for r in entry.requirements}
+    assert states["unit"].state == states["composition"].state == "pass"
+    told = states["names"].evidence[0].found
+    assert f"{PUBLIC.parent.name}." in told and f"{PUBLIC.child.name}." in told
+    assert not any(f".{made.manifest['budget']['unit']['column']}" in entry.found for entry in states["names"].evidence)
 
 
 def test_figures_are_of_both_tables_and_of_the_link(made: Release) -> None:
