@@ -127,6 +127,8 @@ def main() -> None:
     which.add_argument("--full", action="store_true")
     parser.add_argument("--tables", nargs="+", choices=NAMES, help="these alone")
     parser.add_argument("--methods", nargs="+", choices=[entry.label for entry in ENTRIES], help="these alone")
+    parser.add_argument("--epsilons", nargs="+", type=float, choices=EPSILONS, help="these alone")
+    parser.add_argument("--seeds", nargs="+", type=int, help="these alone")
     parser.add_argument("--fresh", nargs="+", default=[], metavar="METHOD", help="run these again")
     parser.add_argument("--seconds", type=float, help="limit of one fit, on a slow or busy machine")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start nothing after so long")
@@ -147,6 +149,10 @@ def main() -> None:
         if options.tables and task.table not in options.tables:
             continue
         if options.methods and task.entry.label not in options.methods:
+            continue
+        if options.epsilons and task.entry.private and task.epsilon not in options.epsilons:
+            continue
+        if options.seeds and task.seed not in options.seeds:
             continue
         if options.seconds:
             task = dataclasses.replace(task, seconds=options.seconds)
