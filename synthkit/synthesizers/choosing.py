@@ -37,6 +37,7 @@ _LEAST_SAMPLED = 20_000  # ... but off so many rows at least, where there are as
 _MOST_CANDIDATES = 6_000  # pairs, and then pairs with the target; beyond, they are thinned out evenly, by position ...
 _MOST_CELLS = 10_000_000  # ... and beyond so many cells together: their tables are kept in memory
 _START = 1.5  # noise of what is chosen, by that of what is measured at the start: much follows from the latter
+_MUCH = 2_000  # rows, counted in standard deviations of the least noise, from which gradients are worth their share
 _LEFT = 0.3  # of the noise of a measured marginal, what is left in a fitted one, about
 _ROWS_A_CHOICE = 180  # one more marginal for so many rows, counted in standard deviations of the least noise
 MOST_MARGINALS = 64
@@ -51,8 +52,20 @@ def how_many(schema: Schema, budget: Budget, target: int | None, asked: int = 0,
     pairs = math.comb(len(free_columns(schema)) - (target is not None), 2)
     if asked or not pairs:
         return asked if pairs else 0
-    least = calibrate(lambda sigma: counts_event(sigma, budget), budget)  # all of the budget for one marginal
-    return min(max(2, round(part * min(schema.rows / least / _ROWS_A_CHOICE, MOST_MARGINALS))), pairs)
+    return min(max(2, round(part * min(_signal(schema, budget) / _ROWS_A_CHOICE, MOST_MARGINALS))), pairs)
+
+
+def for_gradients(share: float, schema: Schema, budget: Budget) -> float:
+    """What of a ``share`` of the budget is worth spending on gradients: less where rows are few for the noise.
+
+    There, what columns are by themselves must be known first. The rule looks at public facts alone.
+    """
+    return share * min(1.0, math.sqrt(_signal(schema, budget) / _MUCH))
+
+
+def _signal(schema: Schema, budget: Budget) -> float:
+    """The public number of rows, in standard deviations of a marginal that all of the budget is spent on."""
+    return schema.rows / calibrate(lambda sigma: counts_event(sigma, budget), budget)
 
 
 def priced(
@@ -224,6 +237,7 @@ __all__ = [
     "batches",
     "candidates",
     "first",
+    "for_gradients",
     "free_columns",
     "how_many",
     "named",

@@ -77,7 +77,8 @@ class TabularGan:
             columns are many.
         rounds: in how many rounds, at most; the generator is trained after each.
         selection: share of the budget (as zero-concentrated DP counts it) for all choices.
-        critic: share for the critic; 0 does without one. What is left is for marginals.
+        critic: share for the critic, less where rows are few for the noise; 0 does without one. What is left is
+            for marginals.
         discriminator_steps: private gradient steps of the critic.
         sample_rate: probability with which a unit joins a step; lowered where a step would
             sample more than 50,000 units.
@@ -136,7 +137,7 @@ class TabularGan:
             return Plan(budget, event, noise, 5.0, 600.0)
         if not self.marginals and chosen < _WORTH * math.comb(len(schema.domain) - 1, 2):
             chosen = 0
-        rate, left = self._rate(schema), 1 - self.critic
+        rate, left = self._rate(schema), 1 - choosing.for_gradients(self.critic, schema, budget)
         event, noise = choosing.priced(budget, len(_queries(schema)), chosen, self.selection / left, part=left)
         if self.critic:
             measured = event

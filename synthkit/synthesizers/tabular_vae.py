@@ -42,6 +42,7 @@ from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
 from synthkit.privacy.mechanisms.moments import noisy_sum, sum_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
+from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import (
     Progress,
     Synthetic,
@@ -74,8 +75,9 @@ class TabularVae:
     """Settings of the autoencoder. All are public; none is tuned on private data.
 
     Attributes:
-        warm_start: share of the budget (as zero-concentrated DP counts it) for the marginals.
-        placement: share for the second moment of the latent means.
+        warm_start: share of the budget (as zero-concentrated DP counts it) for the marginals; more where rows are
+            few for the noise.
+        placement: share for the second moment of the latent means; less, then.
         steps: private gradient steps of the decoder; 0 releases the warm start alone.
         sample_rate: probability with which a unit joins a step; lowered where a step would
             sample more than 10,000 units.
@@ -122,8 +124,9 @@ class TabularVae:
         alone = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
         if self.steps == 0 or _lonely(schema):
             return Plan(budget, repeat(counts_event(alone, budget), queries), {"marginals": alone}, 5.0, 600.0)
-        sigma = alone / math.sqrt(self.warm_start)
-        placement = calibrate(lambda scale: sum_event(scale, 1.0, budget), budget) / math.sqrt(self.placement)
+        sigma = alone / math.sqrt(1 - choosing.for_gradients(1 - self.warm_start, schema, budget))
+        placement = calibrate(lambda scale: sum_event(scale, 1.0, budget), budget)
+        placement /= math.sqrt(choosing.for_gradients(self.placement, schema, budget))
         rate = self._rate(schema)
 
         def event(multiplier: float) -> DpEvent:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from synthkit.synthesizers.choosing import apart, within_room
+import math
+
+from synthkit.privacy.budget import Budget
+from synthkit.synthesizers.choosing import apart, for_gradients, how_many, within_room
 from synthkit.synthesizers.graphical import Clique, tree_cells
+from synthkit.synthesizers.marginals import target_position
+from tests.tables import schema
 
 SIZES = (4, 4, 5, 6, 6)
 MEASURED: list[Clique] = [(2, 4), (0, 1), (3, 4), (1, 2)]
@@ -34,3 +39,15 @@ def test_nested_candidates_are_not_apart() -> None:
     among: list[Clique] = [(0, 1), (0, 1, 2), (2, 3)]
     assert not apart(among, (0,), 1) and not apart(among, (1,), 0) and not apart(among, (0,), 0)
     assert apart(among, (0, 1), 2)
+
+
+def test_never_more_are_chosen_than_there_are_pairs() -> None:
+    narrow = schema(rows=10_000_000)
+    pairs = math.comb(len(narrow.modelled) - 1, 2)
+    assert how_many(narrow, Budget(10.0, 1e-6), target_position(narrow)) == pairs
+    assert how_many(narrow, Budget(10.0, 1e-6), target_position(narrow), asked=pairs + 3) == pairs + 3
+
+
+def test_gradients_get_less_where_rows_are_few_for_the_noise() -> None:
+    shares = [for_gradients(0.4, schema(rows=rows), Budget(1.0, 1e-6)) for rows in (10, 1_000, 1_000_000)]
+    assert 0 < shares[0] < shares[1] < shares[2] == 0.4
