@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthkit import __version__
+from synthkit.cli_anonymize import anonymize
 from synthkit.cli_explain import explain
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
@@ -71,7 +72,7 @@ def main() -> None:
     """
 
 
-for _command in (policy, explain, keys, sign, attest, log, vault, shred):
+for _command in (anonymize, policy, explain, keys, sign, attest, log, vault, shred):
     main.add_command(_command)
 
 
@@ -281,10 +282,14 @@ def verify(
 ) -> None:
     """Check a bundle: every digest, no other file, epsilon recomputed, signatures, gate, log. Exits 1 on any doubt.
 
+    Of anonymized true records, every model is counted again in the data.
+
     \b
     Example:
       synthkit verify release/ --trust keys.toml
     """
+    from synthkit.cli_anonymize import summary, told
+    from synthkit.release.anonymized import Checked
     from synthkit.release.seals import verify as check
 
     if alone is not None:
@@ -300,6 +305,10 @@ def verify(
         if as_json:
             click.echo(json.dumps({"verified": False, "problem": str(problem)}))
         raise
+    if isinstance(found, Checked):
+        lines = [f"{folder}: verified. {summary(found)}", *(f"  {seal}" for seal in found.seals)]
+        show({"verified": True, **told(found)}, "\n".join(lines), as_json)
+        return
     facts = {
         "verified": True,
         "private": found.private,

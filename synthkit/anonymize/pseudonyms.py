@@ -80,7 +80,7 @@ def current(folder: Path, purpose: str, recipient: str) -> Key:
     Raises:
         JobError: a key that others may read, is too short, or serves another purpose or recipient too.
     """
-    found = _versions(folder, purpose, recipient)
+    found = versions(folder, purpose, recipient)
     return _read(folder, purpose, recipient, found[-1]) if found else _drawn(folder, purpose, recipient, 1)
 
 
@@ -90,7 +90,7 @@ def rotate(folder: Path, purpose: str, recipient: str) -> Key:
     Raises:
         JobError: it cannot be written.
     """
-    return _drawn(folder, purpose, recipient, max(_versions(folder, purpose, recipient), default=0) + 1)
+    return _drawn(folder, purpose, recipient, max(versions(folder, purpose, recipient), default=0) + 1)
 
 
 def earlier(folder: Path, purpose: str, recipient: str, version: int) -> Key:
@@ -106,7 +106,8 @@ def _path(folder: Path, purpose: str, recipient: str, version: int) -> Path:
     return folder / f"{purpose}.{recipient}.{version}.key"
 
 
-def _versions(folder: Path, purpose: str, recipient: str) -> list[int]:
+def versions(folder: Path, purpose: str, recipient: str) -> list[int]:
+    """The keys that there are for a purpose and a recipient, in order."""
     _check_word("purpose", purpose)
     _check_word("recipient", recipient)
     names = [path.name.split(".") for path in folder.glob(f"{purpose}.{recipient}.*.key")]
@@ -145,4 +146,4 @@ def _check_word(name: str, word: str) -> None:
         raise JobError(f"{name} {word!r}: up to 60 letters, digits, '-' and '_' are allowed: it names the key's file")
 
 
-__all__ = ["LEAST_BITS", "Key", "current", "earlier", "rotate"]
+__all__ = ["LEAST_BITS", "Key", "current", "earlier", "rotate", "versions"]

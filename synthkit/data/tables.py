@@ -18,7 +18,7 @@ import csv
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -243,10 +243,15 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
             packed.close()
 
 
-def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
+def write_parquet(frame: pd.DataFrame, path: str | Path, *, metadata: Mapping[bytes, bytes] | None = None) -> None:
     """Write a frame as Parquet, the same bytes for the same frame and the same pyarrow.
 
     The file carries no pandas metadata: types are Arrow's, the index is left out.
+
+    Args:
+        frame: any frame.
+        path: .parquet.
+        metadata: key-value pairs that the file carries.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -254,7 +259,7 @@ def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     path = Path(path)
     if _kind(path) != ".parquet":
         raise DataError(f"{path}: write_parquet writes .parquet")
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
     with replacing(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 

@@ -82,7 +82,7 @@ def test_on_and_yes_and_no_are_words() -> None:
         ("to: [train, release]", "to: [train, relase]", "unknown action 'relase'; did you mean 'release'"),
         ("to: [train, release]", "to: [Train]", "unknown action 'Train'"),
         ("to: [train, release]", "to: [draft, release]", "draft has none"),
-        ("to: [train, release]", "to: [train, plan]", "allows neither release nor export"),
+        ("to: [train, release]", "to: [train, plan]", "allows none of release, export and anonymize"),
         ("    on: visits", "    on: visit", "unknown dataset 'visit'"),
         ("    on: visits", "    on: visits-2025", "unknown dataset 'visits-2025'"),
         ("    for: research", "    for: researches", "unknown purpose 'researches'"),
