@@ -89,7 +89,14 @@ def identity(column: str, values: pd.Series[Any]) -> Hierarchy:
     return _built(column, values, lambda _: (ANY,), 1)
 
 
-def intervals(column: str, values: pd.Series[Any], low: float, high: float, widths: Sequence[float]) -> Hierarchy:
+def intervals(
+    column: str,
+    values: pd.Series[Any],
+    low: float,
+    high: float,
+    widths: Sequence[float],
+    declared: Container[str] = (),
+) -> Hierarchy:
     """Level i is the interval ``[a, a + widths[i])`` counted from ``low``; the last level is one label.
 
     Args:
@@ -98,6 +105,7 @@ def intervals(column: str, values: pd.Series[Any], low: float, high: float, widt
         low: where intervals begin; a declared bound, at most every value.
         high: a declared bound, at least every value.
         widths: each a multiple of the one before it.
+        declared: values that are public, so that an error may name them.
 
     Raises:
         JobError: widths that are not nested.
@@ -119,7 +127,7 @@ def intervals(column: str, values: pd.Series[Any], low: float, high: float, widt
         starts = [(low + math.floor((number - low) / width) * width, width) for width in widths]
         return (*(f"[{start:g}, {start + width:g})" for start, width in starts), ANY)
 
-    return _built(column, values, chain, len(widths) + 1)
+    return _built(column, values, chain, len(widths) + 1, declared=declared)
 
 
 def prefix(column: str, values: pd.Series[Any], keep: Sequence[int]) -> Hierarchy:

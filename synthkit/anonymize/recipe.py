@@ -132,7 +132,7 @@ class Recipe:
 
     Attributes:
         generalizations: by quasi-identifier.
-        k: the least class.
+        k: the least class: what was asked for, or what limits of risk and groups need if that is more.
         sensitive: by column.
         suppression: share of records that may be left out, in [0, 1).
         loss: what is made least.
@@ -185,7 +185,7 @@ class Recipe:
                 name: _generalization(name, settings, schema.columns[name], coding.get(name), folder)
                 for name, settings in document["quasi_identifiers"].items()
             },
-            k=max(k, limits.least_class),
+            k=max(k, limits.least_class, together["groups"] if together else 0),
             sensitive={
                 name: _sensitive(name, settings, k, schema.columns[name])
                 for name, settings in document.get("sensitive", {}).items()
@@ -314,7 +314,7 @@ def _generalization(
         if not isinstance(column, Integer | Continuous):
             raise JobError(f"quasi_identifiers: column {name!r} holds no numbers; intervals are for numbers")
         low, high = value.get("low", column.low), value.get("high", column.high)
-        build = partial(hierarchies.intervals, name, low=low, high=high, widths=value["widths"])
+        build = partial(hierarchies.intervals, name, low=low, high=high, widths=value["widths"], declared=public)
         told = {"low": low, "high": high, "widths": value["widths"]}
     try:
         height = build(pd.Series(declared, dtype=object)).height  # and whether all that is declared is known to it

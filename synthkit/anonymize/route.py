@@ -6,7 +6,8 @@
     MICROAGGREGATE  within each class, so that the numbers tell no two records of it apart: groups of the size asked for,
                     or the whole class where a group fails a model
     NAME            direct identifiers become pseudonyms
-    SORT            rows by their values: the order of the source would tell where a record stood in it
+    SORT            rows by their values: the order of the source would tell where a record stood in it (before
+                    microaggregation, too: how ties and rounding fall would tell something)
 
 Merging two groups of microaggregated records that happen to have equal means harms no model: each of them that holds in
 two classes holds in their union.
@@ -131,10 +132,10 @@ def anonymize(
             columns[name] = key.names(kept[name], domain=name)
         elif name not in recipe.dropped:
             columns[name] = kept[name]
-    made = pd.DataFrame(columns)
+    made = _sorted(pd.DataFrame(columns))
     if recipe.microaggregated:
         made[list(recipe.microaggregated)] = _means(made, recipe, schema, orders)
-    made = made.sort_values(list(made.columns), kind="stable", key=_sortable, ignore_index=True)
+        made = _sorted(made)
     return Anonymized(
         frame=made,
         levels=solution.levels,
@@ -226,9 +227,13 @@ def _values(frame: pd.DataFrame, everybody: pd.DataFrame | None, name: str) -> p
     return frame[name] if everybody is None else pd.concat([frame[name], everybody[name]], ignore_index=True)
 
 
-def _sortable(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Text sorts as text, also where a column holds several types."""
-    return values if pd.api.types.is_numeric_dtype(values) else values.astype("string")
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows by their values; whatever is not numbers as text."""
+
+    def key(values: pd.Series[Any]) -> pd.Series[Any]:
+        return values if pd.api.types.is_numeric_dtype(values) else values.astype("string")
+
+    return frame.sort_values(list(frame.columns), kind="stable", key=key, ignore_index=True)
 
 
 def _means(made: pd.DataFrame, recipe: Recipe, schema: Schema, orders: Mapping[str, Order]) -> pd.DataFrame:

@@ -137,7 +137,7 @@ def test_on_and_yes_and_no_are_words() -> None:
         ("signatures:", "retention: 30 days, signatures:", "write 'at most NUMBER days'"),
         ("signatures:", "attempts: at most 0, signatures:", "whole number"),
         ("    for: sales", "    for: sales\n    require: {labels: x}", "forbids cannot require"),
-        ("    for: sales", "    for: sales\n    when: {epsilon: above 1}", "draft, sample, explain have none"),
+        ("    for: sales", "    for: sales\n    when: {epsilon: above 1}", "draft, sample, explain, anonymize have none"),
         ("    for: sales", "    for: sales\n    unless: x", "known are name"),
         ("roles: {steward: keeps it, guest: }", "roles: &r {steward: keeps it, guest: }\nabout: *r", "alias"),
         ("keeps it", "!!python/name:os.system", "not valid YAML"),
