@@ -199,6 +199,8 @@ def _told(problem: Any) -> str:
     message = _quoted(instance) + str(problem.message).removeprefix(repr(instance))
     if problem.validator == "additionalProperties":
         return f"{str(problem.message)[:300]}; known are {', '.join(problem.schema['properties'])}"
+    if problem.validator == "const":
+        return f"{_quoted(instance)} stands where {_quoted(wanted)} was expected"
     if problem.validator == "required":
         return str(problem.message)
     return message[:300]
