@@ -13,6 +13,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Key:
     @property
     def fingerprint(self) -> str:
         """Tells keys apart, and says nothing of them: 16 hexadecimal digits."""
-        return self._mac(["fingerprint"])[:16]
+        told = canonical_json([self.purpose, self.recipient, "fingerprint"])
+        return hmac.new(self.secret, told.encode(), hashlib.sha256).hexdigest()[:16]
 
     def names(self, values: pd.Series[Any], *, domain: str) -> pd.Series[Any]:
         """Pseudonyms of ``values``: 32 hexadecimal digits each; null stays null.
@@ -63,12 +65,16 @@ class Key:
         """
         texts = as_text(values)
         codes, firsts = pd.factorize(texts)
-        named = [None if text == NULL else self._mac(["name", domain, text])[:_LENGTH] for text in firsts]
+        begun = self._begun(["name", domain])
+        named = [None if text == NULL else self._mac(begun, text)[:_LENGTH] for text in firsts]
         return pd.Series(np.array(named, object)[codes], index=values.index, name=values.name, dtype=object)
 
-    def _mac(self, message: list[str]) -> str:
-        told = canonical_json([self.purpose, self.recipient, *message]).encode()
-        return hmac.new(self.secret, told, hashlib.sha256).hexdigest()
+    def _begun(self, message: list[str]) -> str:
+        """Canonical JSON of a list to which one text is to be added."""
+        return canonical_json([self.purpose, self.recipient, *message])[:-1]
+
+    def _mac(self, begun: str, text: str) -> str:
+        return hmac.digest(self.secret, f"{begun},{encode_basestring_ascii(text)}]".encode(), "sha256").hex()
 
 
 def current(folder: Path, purpose: str, recipient: str) -> Key:

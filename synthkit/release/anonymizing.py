@@ -123,7 +123,7 @@ def run(job: AnonymizeJob, ledger: Ledger, *, rotate: bool = False) -> Handed:
     frame = records(job.source, job.schema)
     population = None if recipe.limits.population is None else _everybody(recipe, job.schema)
     made = anonymize(frame, recipe, job.schema, key=key, population=population)
-    anonymized.write(
+    checked = anonymized.write(
         held_for(job.output),
         made,
         recipe,
@@ -133,7 +133,7 @@ def run(job: AnonymizeJob, ledger: Ledger, *, rotate: bool = False) -> Handed:
         policy=permission.record(decision, job.asker),
         key=key,
     )
-    return resume(job, ledger)
+    return _hand_out(job, ledger, checked)
 
 
 def resume(job: AnonymizeJob, ledger: Ledger) -> Handed:
@@ -149,7 +149,11 @@ def resume(job: AnonymizeJob, ledger: Ledger) -> Handed:
         raise JobError(f"{held}: no folder is held there; 'synthkit anonymize' without --resume makes one")
     if os.path.lexists(job.output):
         raise JobError(f"{job.output} exists; move it away (nothing is overwritten)")
-    checked = anonymized.check(held)
+    return _hand_out(job, ledger, anonymized.check(held))
+
+
+def _hand_out(job: AnonymizeJob, ledger: Ledger, checked: Checked) -> Handed:
+    held = held_for(job.output)
     decided = _ask(job, held, checked)
     if not decided.allowed and not decided.waits_for_people:
         raise PolicyDenied(f"{decided}\nNothing left. The folder is kept in {held}")
