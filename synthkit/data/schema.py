@@ -22,6 +22,7 @@ from synthkit.errors import SchemaError
 
 if TYPE_CHECKING:
     from synthkit.data.constraints import Constraint
+    from synthkit.data.rules import Rule
 
 VERSION = 1
 DEFAULT_BINS = 16
@@ -422,6 +423,7 @@ class Schema:
         target: the column that downstream models predict, or None.
         reviewed: somebody vouches that nothing here was read off the private values.
         constraints: what every row meets, real and synthetic (``constraints.py``).
+        rules: what becomes of single values on the way in (``rules.py``).
     """
 
     name: str
@@ -431,6 +433,7 @@ class Schema:
     target: str | None = None
     reviewed: bool = False
     constraints: tuple[Constraint, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -453,6 +456,13 @@ class Schema:
 
             try:
                 verify(self)
+            except SchemaError as problem:
+                raise SchemaError(f"schema {self.name}: {problem}") from None
+        if self.rules:
+            from synthkit.data.rules import check  # likewise
+
+            try:
+                check(self)
             except SchemaError as problem:
                 raise SchemaError(f"schema {self.name}: {problem}") from None
 
@@ -492,7 +502,15 @@ class Schema:
             raise SchemaError(
                 f"{source}: version is {version!r}; this synthkit reads version {VERSION} (write 'version: 1')"
             )
+        rules: list[Rule] = []
+        if written := document.get("rules"):
+            from synthkit.data.rules import Rule, refuse_looking_around
+
+            if isinstance(written, Mapping):
+                refuse_looking_around(written, document.get("columns") or {}, source=source)
         validate(document, "data/schema.v1.json", source=source, error=SchemaError)
+        if written:
+            rules = [Rule.from_dict(name, entry) for name, entry in written.items()]
         columns: dict[str, Column] = {}
         for name, entry in document["columns"].items():
             settings = {key: _setting(value) for key, value in entry.items() if key != "kind"}
@@ -518,6 +536,7 @@ class Schema:
                 target=document.get("target"),
                 reviewed=document.get("reviewed", False),
                 constraints=tuple(constraints),
+                rules=tuple(rules),
             )
         except SchemaError as problem:
             raise SchemaError(f"{source}: {problem}") from None
@@ -535,6 +554,8 @@ class Schema:
             from synthkit.data.constraints import to_dict
 
             document["constraints"] = [to_dict(constraint) for constraint in self.constraints]
+        if self.rules:
+            document["rules"] = {rule.column: rule.to_dict() for rule in self.rules}
         return document
 
 

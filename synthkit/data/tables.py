@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from synthkit.data import samples, vault
+from synthkit.data import rules, samples, vault
 from synthkit.data.encoding import Table, check_columns, concatenate, from_frame, is_large, spool
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
@@ -268,7 +268,8 @@ def _encoded(source: Source, schema: Schema, batch_rows: int) -> Iterator[Table]
     start = 1
     for frame in source.batches(batch_rows):
         rows = f"{source.label}, in rows {start} to {start + len(frame) - 1}"
-        yield from_frame(frame, schema, source=rows if len(frame) else source.label)
+        label = rows if len(frame) else source.label
+        yield from_frame(rules.applied(frame, schema, source=label), schema, source=label)
         start += len(frame)
 
 

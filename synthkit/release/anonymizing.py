@@ -20,6 +20,7 @@ from synthkit.anonymize.models import Risk
 from synthkit.anonymize.pseudonyms import Key
 from synthkit.anonymize.recipe import Recipe
 from synthkit.anonymize.route import anonymize
+from synthkit.data import rules
 from synthkit.data.encoding import check_columns, from_frame, to_frame
 from synthkit.data.schema import Identifier, Schema
 from synthkit.data.tables import FileSource, Source
@@ -172,11 +173,12 @@ def records(source: Source, schema: Schema) -> pd.DataFrame:
         DataError: the source cannot be read, or rows do not fit the schema; or persons have several rows each.
     """
     check_columns(source.columns(), schema, source=source.label)
-    return _canonical(pd.concat(list(source.batches()), ignore_index=True), schema, source.label)
+    frame = pd.concat(list(source.batches()), ignore_index=True)
+    return _canonical(rules.applied(frame, schema, source=source.label), schema, source.label)
 
 
 def _canonical(frame: pd.DataFrame, schema: Schema, label: str) -> pd.DataFrame:
-    plain = replace(schema, constraints=())
+    plain = replace(schema, constraints=(), rules=())
     known = to_frame(from_frame(frame, plain, source=label), plain)
     columns = {
         name: frame[name] if isinstance(column, Identifier) else known[name] for name, column in schema.columns.items()
