@@ -19,6 +19,7 @@ import click
 
 from synthkit import __version__
 from synthkit.cli_anonymize import anonymize
+from synthkit.cli_attacks import risks
 from synthkit.cli_explain import explain
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
@@ -413,6 +414,9 @@ def audit_release(bundle: Path, against: str, asked: Asked, as_json: bool) -> No
         for one in found
     ]
     show({"internal": True, "attacks": [vars(one) for one in found]}, "\n".join(lines), as_json)
+
+
+audit.add_command(risks)
 
 
 @main.command()
