@@ -170,7 +170,7 @@ def _refuse_unmet(counted: Measured, recipe: Recipe) -> None:
         raise JobError(f"the records do not meet {told} as they would leave; nothing was written")
     if counted.over:
         raise JobError(
-            f"{'; '.join(counted.over)}, as the records would leave. Raise k (now {recipe.k}), or the limit; nothing was written"
+            f"{'; '.join(counted.over)}, as the records would leave. Raise k (now {recipe.k}), groups of microaggregation, or the limit; nothing was written"
         )
 
 

@@ -947,6 +947,24 @@ def _anonymize_mutants() -> list[Mutant]:
             leaving,
         ),
         (
+            "risks: the control is the original",
+            {"synthkit/audit/risks.py": (("link(people), link(others), guessed)", "link(people), link(people), guessed)"), ("infer(people), infer(others), guessed)", "infer(people), infer(people), guessed)"))},
+            "a leaking release is held against itself",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: a bad attack is a pass",
+            {"synthkit/audit/risks.py": (('            return "no evidence"\n', '            return "no risk found"\n'),)},
+            "an attack that finds nothing anywhere is taken for safety",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: nobody is asked",
+            {"synthkit/release/risks.py": (("    allowed = decide(asker.applied, request).enforce().allowed\n", "    allowed = True\n"),)},
+            "exact figures of real rows for whoever asks",
+            "tests/audit/test_risks.py",
+        ),
+        (
             "rules: values go in as they are",
             {"synthkit/data/tables.py": (("yield from_frame(rules.applied(frame, schema, source=label), schema, source=label)", "yield from_frame(frame, schema, source=label)"),)},
             "what was to be coarse is modelled in full",
