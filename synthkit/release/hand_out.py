@@ -97,8 +97,13 @@ def leave(held: Path, output: Path, opened: Gate, ledger: Ledger, *, dataset: st
     document = {"bundle": manifest_digest(held), **opened.to_dict()}
     write_atomically(held / GATE, json.dumps(document, indent=2) + "\n")
     log.enter(ledger, held, dataset=dataset)
-    held.chmod(0o777 & ~umask())
-    held.rename(output)
+    try:
+        held.rename(output)
+    except OSError as problem:
+        raise JobError(
+            f"{output}: cannot be put in place: {problem.strerror}. It is kept in {held}; make room, then use --resume"
+        ) from None
+    output.chmod(0o777 & ~umask())
 
 
 def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping[str, Any]) -> Gate:
