@@ -86,7 +86,7 @@ def summary(checked: Checked) -> str:
     for entry in description["models"]:
         on = f" of {entry['sensitive']}" if entry["sensitive"] else ""
         settings = ", ".join(f"{name} {value}" for name, value in entry["asked"].items())
-        lines.append(f"  {entry['name']}{on} ({settings}): {entry['attained']:.4g} in the worst class")
+        lines.append(f"  {entry['name']}{on} ({settings}): {entry['attained']:.6g} in the worst class")
     for attacker in ("prosecutor", "journalist"):
         risk = attackers[attacker]
         lines.append(

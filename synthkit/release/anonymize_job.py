@@ -12,7 +12,7 @@ from synthkit.data import samples
 from synthkit.data.schema import Schema
 from synthkit.data.tables import Source
 from synthkit.documents import read_yaml, validate
-from synthkit.errors import JobError
+from synthkit.errors import DataError, JobError
 from synthkit.release.handling import Handling
 from synthkit.release.job import asker_of, source_of
 from synthkit.release.permission import Asker
@@ -69,8 +69,8 @@ class AnonymizeJob:
         schema = _schema(document, folder, path)
         try:
             recipe = Recipe.from_dict(document, schema, folder)
-        except JobError as problem:
-            raise JobError(f"{path}: {problem}") from None
+        except (JobError, DataError) as problem:
+            raise type(problem)(f"{path}: {problem}") from None
         output = folder / document["output"]
         if recipe.pseudonyms and recipe.pseudonyms.keys.resolve().is_relative_to(output.resolve()):
             raise JobError(f"{path}: pseudonyms.keys is below the output; keys never leave: name another folder")

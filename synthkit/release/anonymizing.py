@@ -200,9 +200,9 @@ def evidence(checked: Checked) -> Iterator[Evidence]:
         short = _SHORT[entry["name"]]
         on = "" if entry["sensitive"] is None else f".{entry['sensitive']}"
         yield Evidence(f"anonymity.{short}{on}", float(entry["attained"]), None, how, "free")
-    if "population" in checked.description["attackers"]:
-        return  # these rest on a table that nobody else has
     for attacker, risk in checked.measured.risks.items():
+        if attacker != "prosecutor" and "population" in checked.description["attackers"]:
+            continue  # these rest on a table that nobody else has
         figures = {"_highest": risk.highest, "_average": risk.average} if isinstance(risk, Risk) else {"": risk}
         for figure, value in figures.items():
             yield Evidence(f"risk.{attacker}{figure}", value, None, how, "free")

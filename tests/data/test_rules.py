@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from synthkit.data import rules
 from synthkit.data.encoding import to_frame
@@ -17,6 +18,11 @@ from synthkit.data.private import reveal
 from synthkit.data.schema import Schema
 from synthkit.data.tables import FrameSource, read
 from synthkit.errors import DataError, JobError, SchemaError
+from synthkit.privacy.ledger import Ledger
+from synthkit.release.bundle import Verification
+from synthkit.release.job import Job
+from synthkit.release.run import run
+from synthkit.release.seals import verify
 from synthkit.secret_files import write_secret
 
 DOCUMENT: dict[str, Any] = {
@@ -166,3 +172,24 @@ def test_rules_go_before_an_anonymization_too() -> None:
 
     unique = RAW.assign(person=["ann", "bob", "cid"])
     assert records(FrameSource(unique), schema())["age"].tolist() == [80, 40, 0]
+
+
+def test_a_release_follows_rules_and_verifies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    many = RAW.iloc[rng.integers(0, 3, 400)].assign(
+        person=[f"p{n}" for n in range(400)], age=rng.integers(0, 120, 400), note="b"
+    )
+    many.to_csv(tmp_path / "people.csv", index=False)
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump({**schema().to_dict(), "reviewed": True}, sort_keys=False))
+    job = {
+        "version": 1, "dataset": "people", "data": {"path": "people.csv"}, "schema": "schema.yaml", "rows": 200,
+        "budget": {"epsilon": 20.0, "delta": 1e-3}, "method": {"name": "independent"}, "holdout": 0, "output": "out",
+    }  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
+    made = run(Job.read(tmp_path / "job.yaml"), Ledger(tmp_path / "ledger.sqlite"))
+    found = verify(made.folder)
+    assert isinstance(found, Verification) and found.rows == 200
+    assert made.manifest["schema"]["rules"] == DOCUMENT["rules"]
+    drawn = pd.read_parquet(made.folder / "data.parquet")
+    assert (drawn["note"] == "b").mean() < 0.2  # all of them were suppressed
+    assert str(tmp_path / "key") not in (made.folder / "manifest.json").read_text()

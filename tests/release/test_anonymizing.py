@@ -208,6 +208,17 @@ def test_figures_that_hold_let_it_leave(tmp_path: Path) -> None:
     assert not anonymizing.run(job(tmp_path, require=require, handling=handling), ledger(tmp_path)).held
 
 
+def test_with_a_population_a_policy_may_ask_about_the_prosecutor_alone(tmp_path: Path) -> None:
+    risk = {"journalist": {"highest": 1, "population": "patients.csv"}}
+    named = job(tmp_path, require="checks: {risk.prosecutor_average: at most 0.25}", risk=risk)
+    assert not anonymizing.run(named, ledger(tmp_path)).held
+    found = anonymized.check(tmp_path / "out")
+    assert found.description["attackers"]["population"] == "patients.csv"
+    asked = job(tmp_path, require="checks: {risk.marketer: at most 1}", risk=risk, output="again")
+    with pytest.raises(PolicyDenied, match="there is no such figure"):
+        anonymizing.run(asked, ledger(tmp_path))
+
+
 def test_a_policy_that_was_edited_meanwhile_shuts_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = job(tmp_path)
     whole = anonymizing.anonymize
