@@ -35,6 +35,7 @@ from synthkit.release.handling import Handling
 from synthkit.release.labels import MARKS
 from synthkit.release.verify_alone import MANIFEST, Doubt
 
+ACTION = "anonymize"  # the policy's word
 KIND = "anonymized true records"  # the mark that every such folder carries
 STATEMENT = (
     "These are true records of real people: generalized, suppressed, named anew. They are not synthetic, no noise was "
@@ -277,6 +278,7 @@ def check(folder: Path) -> Checked:
             raise Doubt(f"{MANIFEST} does not say that these are {KIND}, of format {_FORMAT}")
         if set(manifest["files"]) != {CSV, PARQUET, DESCRIPTION, LABEL}:
             raise Doubt(f"the files are not {CSV}, {PARQUET}, {DESCRIPTION} and {LABEL}")
+        _check_manifest(folder, manifest)
         description = _described(folder, manifest)
         frame = _read(folder)
         _check_table(folder, frame, description)
@@ -296,6 +298,19 @@ def check(folder: Path) -> Checked:
 
 def _doubt(folder: Path, problem: str) -> NoReturn:
     raise VerificationFailed(f"{folder}: {problem}") from None
+
+
+def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Sizes, the time, and that the policy decided about these records, and about letting them leave as such."""
+    for name, entry in manifest["files"].items():
+        if entry["bytes"] != (folder / name).stat().st_size:
+            raise Doubt(f"{name} is not of the size that {MANIFEST} states")
+    verify_alone.read_time(manifest["created"])
+    request = manifest["policy"]["request"]
+    if (request["action"], request["dataset"]) != (ACTION, manifest["dataset"]):
+        raise Doubt(f"the policy decided about something else than to {ACTION} {manifest['dataset']}")
+    if (request["role"], request["purpose"]) != (manifest["policy"]["as"], manifest["policy"]["for"]):
+        raise Doubt(f"{MANIFEST} states another role or purpose than the policy was asked about")
 
 
 def _described(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -411,6 +426,7 @@ def _same(what: str, stated: float, found: Any) -> None:
 
 
 __all__ = [
+    "ACTION",
     "CSV",
     "DESCRIPTION",
     "KIND",

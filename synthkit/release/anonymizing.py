@@ -31,12 +31,10 @@ from synthkit.policy.gate import Attestation, Gate, Parcel, gate, nobody
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import anonymized, permission, sign
 from synthkit.release.anonymize_job import AnonymizeJob
-from synthkit.release.anonymized import Checked, asked
+from synthkit.release.anonymized import ACTION, Checked, asked
 from synthkit.release.hand_out import held_for, leave
 from synthkit.release.handling import Handling
 from synthkit.release.verify_alone import MANIFEST
-
-ACTION = "anonymize"
 
 
 @dataclass(frozen=True)

@@ -336,6 +336,28 @@ def test_what_is_not_true_is_noticed_though_every_digest_is_right(
     assert "zoltan" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("policy.request.action", "release", "something else than to anonymize patients"),
+        ("policy.request.dataset", "others", "something else than to anonymize patients"),
+        ("policy.for", "sales", "another role or purpose"),
+        ("policy", {}, "damaged"),
+        ("created", "yesterday", "damaged"),
+        ("guarantee", {"statement": "epsilon 1"}, "without a guarantee"),
+        ("handling.labels", ["synthetic"], "does not label them"),
+        ("kind", "synthetic", "does not say that these are"),
+    ],
+)
+def test_a_manifest_about_something_else_is_noticed(out: Path, path: str, value: Any, message: str) -> None:
+    manifest = json.loads((out / "manifest.json").read_text())
+    edited(path, value)(manifest, pd.DataFrame())
+    del manifest["manifest_sha256"]
+    (out / "manifest.json").write_text(anonymized._sealed(manifest), encoding="utf-8")
+    with pytest.raises(VerificationFailed, match=message):
+        anonymized.check(out)
+
+
 def test_a_group_smaller_than_stated_is_noticed(out: Path) -> None:
     def change(description: dict[str, Any], frame: pd.DataFrame) -> None:
         edited("columns.5.groups", 5)(description, frame)
