@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synthkit import __version__
+from synthkit.cli_anonymize import anonymize
+from synthkit.cli_attacks import risks
 from synthkit.cli_compliance import label, report
 from synthkit.cli_explain import explain
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
@@ -72,7 +74,7 @@ def main() -> None:
     """
 
 
-for _command in (policy, explain, keys, sign, attest, log, report, label, vault, shred):
+for _command in (anonymize, policy, explain, keys, sign, attest, log, report, label, vault, shred):
     main.add_command(_command)
 
 
@@ -282,10 +284,14 @@ def verify(
 ) -> None:
     """Check a bundle: every digest, no other file, epsilon recomputed, signatures, gate, log. Exits 1 on any doubt.
 
+    Of anonymized true records, every model is counted again in the data.
+
     \b
     Example:
       synthkit verify release/ --trust keys.toml
     """
+    from synthkit.cli_anonymize import summary, told
+    from synthkit.release.anonymized import Checked
     from synthkit.release.seals import verify as check
 
     if alone is not None:
@@ -301,6 +307,10 @@ def verify(
         if as_json:
             click.echo(json.dumps({"verified": False, "problem": str(problem)}))
         raise
+    if isinstance(found, Checked):
+        lines = [f"{folder}: verified. {summary(found)}", *(f"  {seal}" for seal in found.seals)]
+        show({"verified": True, **told(found)}, "\n".join(lines), as_json)
+        return
     facts = {
         "verified": True,
         "private": found.private,
@@ -405,6 +415,9 @@ def audit_release(bundle: Path, against: str, asked: Asked, as_json: bool) -> No
         for one in found
     ]
     show({"internal": True, "attacks": [vars(one) for one in found]}, "\n".join(lines), as_json)
+
+
+audit.add_command(risks)
 
 
 @main.command()

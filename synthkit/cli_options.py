@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from synthkit.errors import JobError
 
 if TYPE_CHECKING:
+    from synthkit.release.anonymize_job import AnonymizeJob
     from synthkit.release.job import Job
     from synthkit.release.permission import Asker
+
+    AnyJob = TypeVar("AnyJob", Job, AnonymizeJob)
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
 LEDGER = click.option(
@@ -57,7 +60,7 @@ class Asked:
 
         return self._over(Asker())
 
-    def over(self, job: Job) -> Job:
+    def over(self, job: AnyJob) -> AnyJob:
         """``job``, asked for as the command line says, where it says so."""
         from dataclasses import replace
 

@@ -199,6 +199,8 @@ def _told(problem: Any) -> str:
     message = _quoted(instance) + str(problem.message).removeprefix(repr(instance))
     if problem.validator == "additionalProperties":
         return f"{str(problem.message)[:300]}; known are {', '.join(problem.schema['properties'])}"
+    if problem.validator == "const":
+        return f"{_quoted(instance)} stands where {_quoted(wanted)} was expected"
     if problem.validator == "required":
         return str(problem.message)
     return message[:300]
@@ -273,12 +275,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def completing(folder: Path) -> Iterator[Path]:
-    """A folder that takes the name ``folder`` once all is in it."""
+def completing(folder: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """A folder that takes the name ``folder`` once all is in it; ``mode``: who may read it then, None: as usual."""
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield partial
-        partial.chmod(0o777 & ~umask())
+        partial.chmod(0o777 & ~umask() if mode is None else mode)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

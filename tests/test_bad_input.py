@@ -48,6 +48,7 @@ from synthkit.release.job import Job
 from synthkit.release.run import price, run
 from synthkit.release.sign import new_key
 from synthkit.synthesizers import independent
+from tests.release.test_anonymizing import house
 from tests.release.test_job import write
 from tests.tables import frame, schema
 
@@ -960,6 +961,13 @@ def test_every_example_runs(tmp_path: Path, released: Path, line: str, monkeypat
         (tmp_path / "release").rename(tmp_path / "release.held")
     if "patients.schema.yaml" in words and words[words.index("patients.schema.yaml") - 1] != "-o":
         shutil.copy("people.schema.yaml", "patients.schema.yaml")
+    if words[:2] == ["audit", "risks"]:
+        others = frame(seed=1)
+        others.assign(sex=others["sex"].map({"f": "Female", "m": "Male"})).to_csv(tmp_path / "others.csv", index=False)
+        assert call("release", "release.yaml").exit_code == 0
+        words = [*words, "--attacks", "20"]
+    if words[0] == "anonymize":
+        house(tmp_path).rename(tmp_path / "anonymize.yaml")
     if words[:2] == ["schema", "from-sdv"]:
         assert call("schema", "to-sdv", "people.schema.yaml", "-o", "metadata.json").exit_code == 0
     if words[0] == "ledger" and words[1] != "cap":

@@ -159,12 +159,14 @@ def test_every_yaml_block_is_valid(text: str) -> None:
     document = parse_yaml(text, source="documentation")
     if "pack" in document:
         Pack.parse(text, source="documentation")
-    elif "rules" in document:
+    elif "roles" in document:
         assert warnings(Policy.parse(text, source="documentation")) == ()
     elif "cases" in document:
         validate(document, "policy/cases.v1.json", source="documentation", error=PolicyError)
     elif "budget" in document:
         check_release(document)
+    elif "quasi_identifiers" in document:
+        validate(document, "release/anonymize.v1.json", source="documentation", error=JobError)
     elif "version" in document:
         kind = ImageSchema if "classes" in document else Schema
         schema = kind.from_dict(document)
@@ -192,6 +194,11 @@ def check_release(document: dict[str, Any]) -> None:
         ("images.md", "data/image_schema.v1.json", ["properties"]),
         ("release-file.md", "release/job.v1.json", ["properties"]),
         ("policy.md", "policy/policy.v1.json", ["properties"]),
+        ("anonymize.md", "release/anonymize.v1.json", ["properties"]),
+        *[
+            ("anonymize.md", "release/anonymize.v1.json", ["$defs", kind, "properties"])
+            for kind in ("hierarchy", "sensitive")
+        ],
         *[("schema.md", "data/schema.v1.json", ["$defs", kind, "properties"]) for kind in KINDS],
     ],
 )
@@ -409,6 +416,19 @@ def test_the_clinic_is_released(tmp_path: Path) -> None:
     assert "verified. epsilon" in checked
     patients, visits = (pd.read_parquet(tmp_path / f"clinic/release/{name}.parquet") for name in ("patients", "visits"))
     assert set(visits["patient"]) <= set(patients["patient"])
+
+
+def test_true_records_of_the_clinic_are_anonymized(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "clinic", tmp_path / "clinic", ignore=shutil.ignore_patterns("*.csv", "release"))
+    run(tmp_path / "clinic/make_tables.py", cwd=tmp_path, home=tmp_path)
+    script = "from synthkit.cli import main; main({})"
+    planned = run(script.format("['anonymize', 'clinic/anonymize.yaml', '--plan']"), cwd=tmp_path, home=tmp_path)
+    assert "patient: identifier, named anew" in planned and not (tmp_path / "clinic/anonymized").exists()
+    run(script.format("['anonymize', 'clinic/anonymize.yaml']"), cwd=tmp_path, home=tmp_path)
+    checked = run(script.format("['verify', 'clinic/anonymized']"), cwd=tmp_path, home=tmp_path)
+    assert "verified. 10000 true records of real people" in checked
+    sizes = pd.read_parquet(tmp_path / "clinic/anonymized/data.parquet").groupby(["age", "sex"]).size()
+    assert sizes.min() >= 10
 
 
 @pytest.mark.slow

@@ -5,5 +5,7 @@ models       what an equivalence class must be like: k, l, t, delta; and what an
 lattice      the levels that meet the models at the least loss
 recoding     top-coding and microaggregation
 pseudonyms   keyed names in place of direct identifiers
-route        a description in, a folder of real records out
+recipe       what is to become of each column, as declared
+classes      classes counted in a table as it leaves
+route        a recipe and records in, coarser records out
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -26,6 +26,7 @@ from synthkit.errors import DataError, JobError
 
 ANY = "*"  # the label of a value of which nothing is said
 NULL = ""
+_NAMED = 5  # values that an error names
 Codes = NDArray[np.int32]
 Chain = tuple[str, ...]  # labels of one value, from level 1 on
 DATE_LEVELS = ("month", "quarter", "year", "decade")
@@ -66,7 +67,7 @@ class Hierarchy:
 
 
 def as_text(values: pd.Series[Any]) -> NDArray[np.object_]:
-    """Values as the text that hierarchies are written in: whole numbers without a point, dates as YYYY-MM-DD."""
+    """Values as hierarchies write them: whole numbers without a point, dates as YYYY-MM-DD, true and false, null empty."""
     uniques: Any
     codes, uniques = pd.factorize(values, use_na_sentinel=True)
     texts = np.array([*(_text(value) for value in uniques), NULL], object)
@@ -78,6 +79,8 @@ def _text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, date):  # and a timestamp, which is one
         return value.isoformat()[:10]
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
     return str(value)
 
 
@@ -86,7 +89,14 @@ def identity(column: str, values: pd.Series[Any]) -> Hierarchy:
     return _built(column, values, lambda _: (ANY,), 1)
 
 
-def intervals(column: str, values: pd.Series[Any], low: float, high: float, widths: Sequence[float]) -> Hierarchy:
+def intervals(
+    column: str,
+    values: pd.Series[Any],
+    low: float,
+    high: float,
+    widths: Sequence[float],
+    declared: Container[str] = (),
+) -> Hierarchy:
     """Level i is the interval ``[a, a + widths[i])`` counted from ``low``; the last level is one label.
 
     Args:
@@ -95,6 +105,7 @@ def intervals(column: str, values: pd.Series[Any], low: float, high: float, widt
         low: where intervals begin; a declared bound, at most every value.
         high: a declared bound, at least every value.
         widths: each a multiple of the one before it.
+        declared: values that are public, so that an error may name them.
 
     Raises:
         JobError: widths that are not nested.
@@ -116,7 +127,7 @@ def intervals(column: str, values: pd.Series[Any], low: float, high: float, widt
         starts = [(low + math.floor((number - low) / width) * width, width) for width in widths]
         return (*(f"[{start:g}, {start + width:g})" for start, width in starts), ANY)
 
-    return _built(column, values, chain, len(widths) + 1)
+    return _built(column, values, chain, len(widths) + 1, declared=declared)
 
 
 def prefix(column: str, values: pd.Series[Any], keep: Sequence[int]) -> Hierarchy:
@@ -161,8 +172,14 @@ def dates(column: str, values: pd.Series[Any], levels: Sequence[str]) -> Hierarc
     return _built(column, values, chain, len(levels) + 1)
 
 
-def tree(column: str, values: pd.Series[Any], branches: Mapping[str, Any]) -> Hierarchy:
+def tree(column: str, values: pd.Series[Any], branches: Mapping[str, Any], declared: Container[str] = ()) -> Hierarchy:
     """Nested mappings down to lists of values, all equally deep; the last level is one label.
+
+    Args:
+        column: its name.
+        values: what must be listed.
+        branches: the tree.
+        declared: values that are public, so that an error may name them.
 
     Raises:
         JobError: a value that appears twice, or branches of several depths.
@@ -183,11 +200,17 @@ def tree(column: str, values: pd.Series[Any], branches: Mapping[str, Any]) -> Hi
     walk(branches, ())
     if len({len(chain) for chain in chains.values()}) != 1:
         raise JobError(f"column {column!r}: all values of a tree must be equally deep, and there must be one")
-    return _built(column, values, chains.get, len(next(iter(chains.values()))))
+    return _built(column, values, chains.get, len(next(iter(chains.values()))), declared=declared)
 
 
-def from_csv(column: str, values: pd.Series[Any], path: Path) -> Hierarchy:
+def from_csv(column: str, values: pd.Series[Any], path: Path, declared: Container[str] = ()) -> Hierarchy:
     """A hierarchy file of ARX: no header, fields split by ``;``, first the value, then its levels.
+
+    Args:
+        column: its name.
+        values: what must be listed.
+        path: the file.
+        declared: values that are public, so that an error may name them.
 
     Raises:
         JobError: no such file, lines of several lengths, a value twice.
@@ -199,10 +222,18 @@ def from_csv(column: str, values: pd.Series[Any], path: Path) -> Hierarchy:
     chains = {line[0]: tuple(line[1:]) for line in lines}
     if len(chains) < len(lines):
         raise JobError(f"{path}: {len(lines) - len(chains)} values are listed twice; keep one line of each")
-    return _built(column, values, chains.get, len(lines[0]) - 1)
+    return _built(column, values, chains.get, len(lines[0]) - 1, declared=declared, where=f"{path}: ")
 
 
-def _built(column: str, values: pd.Series[Any], chain: Callable[[str], Chain | None], levels: int) -> Hierarchy:
+def _built(
+    column: str,
+    values: pd.Series[Any],
+    chain: Callable[[str], Chain | None],
+    levels: int,
+    *,
+    declared: Container[str] = (),
+    where: str = "",
+) -> Hierarchy:
     """Codes from labels, over the values that occur."""
     texts, firsts = pd.factorize(as_text(values), sort=True)
     found = {text: chain(text) for text in firsts if text != NULL}
@@ -211,7 +242,8 @@ def _built(column: str, values: pd.Series[Any], chain: Callable[[str], Chain | N
         found[NULL] = chain(NULL) or ((*[NULL] * (levels - 1), tops.pop()) if len(tops) == 1 else None)
     missed = np.array([found[text] is None for text in firsts], bool)
     if missed.any():
-        raise _missed(column, int(missed.sum()), int(missed[texts].sum()))
+        named = [text for text in firsts[missed] if text in declared]
+        raise _missed(column, int(missed.sum()), int(missed[texts].sum()), named=named, where=where)
     complete = [known for text in firsts if (known := found[text]) is not None]
     labels: list[tuple[str, ...]] = [tuple(firsts)]
     maps = [np.arange(len(firsts), dtype=np.int32)]
@@ -219,25 +251,29 @@ def _built(column: str, values: pd.Series[Any], chain: Callable[[str], Chain | N
         names = sorted({known[level] for known in complete})
         place = {name: code for code, name in enumerate(names)}
         codes = np.array([place[known[level]] for known in complete], np.int32)
-        _check_nested(column, level, maps[-1], codes)
+        _check_nested(f"{where}column {column!r}", level, maps[-1], codes)
         labels.append(tuple(names))
         maps.append(codes)
     return Hierarchy(column, tuple(labels), tuple(maps))
 
 
-def _check_nested(column: str, level: int, finer: Codes, coarser: NDArray[Any]) -> None:
+def _check_nested(where: str, level: int, finer: Codes, coarser: NDArray[Any]) -> None:
     pairs = len(set(zip(finer.tolist(), coarser.tolist(), strict=True)))
     if pairs != len(set(finer.tolist())):
         raise JobError(
-            f"column {column!r}: level {level + 1} parts values that level {level} joins; each level must be coarser "
+            f"{where}: level {level + 1} parts values that level {level} joins; each level must be coarser "
             "than the one before it"
         )
 
 
-def _missed(column: str, values: int, rows: int) -> DataError:
+def _missed(column: str, values: int, rows: int, *, named: Sequence[str] = (), where: str = "") -> DataError:
+    """What a hierarchy misses: which values, where all are public anyway; else in how many rows."""
+    shown = ", ".join(text or "no value" for text in named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
+    what = f"{values} {'value' if values == 1 else 'values'}" + (f" ({shown})" if named else "")
+    if len(named) < values:
+        what += f" in {rows} {'row' if rows == 1 else 'rows'}"
     return DataError(
-        f"column {column!r}: its hierarchy misses {values} {'value' if values == 1 else 'values'} in {rows} "
-        f"{'row' if rows == 1 else 'rows'}; list them, widen the bounds, or code them before"
+        f"{where}column {column!r}: its hierarchy misses {what}; list them, widen the bounds, or code them before"
     )
 
 

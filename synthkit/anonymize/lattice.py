@@ -1,8 +1,9 @@
 """The levels that meet the models at the least loss: a search over the whole lattice of generalization levels.
 
 A node is one level per quasi-identifier: global recoding, every value of a column at the same level (local recoding
-falls to refinement attacks). Records in classes that fail a model are suppressed, up to a limit. Rows are grouped
-once; every other node is rolled up from a finer one, by adding the counts of its classes.
+falls to refinement attacks). Records in classes that fail a model are suppressed, up to a limit; where a model holds
+classes against the whole table, that is the table of the records that are kept, so classes are looked at again until
+no more fail. Rows are grouped once; every other node is rolled up from a finer one, by adding the counts of its classes.
 
 Branches are left out for two reasons only, so that what is found is optimal:
   - the loss of a node, before suppression, never falls when a level rises, and suppression only adds to it;
@@ -31,7 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from synthkit.anonymize.hierarchies import Codes, Hierarchy
-from synthkit.anonymize.models import Bools, Classes, Model
+from synthkit.anonymize.models import RELATIVE, Bools, Classes, Model
 from synthkit.errors import JobError
 
 Loss = Literal["precision", "discernibility", "average-class-size", "entropy"]
@@ -91,6 +92,7 @@ def search(
     sensitive: Mapping[str, Codes] | None = None,
     suppression: float = 0.0,
     loss: Loss = "precision",
+    average_risk: float = 1.0,
     max_nodes: int = MAX_NODES,
 ) -> Solution:
     """The node of the least loss at which every kept class meets every model.
@@ -102,12 +104,13 @@ def search(
         sensitive: per sensitive column that a model names, ``(rows,)`` codes from 0.
         suppression: the share of records that may be suppressed, in [0, 1).
         loss: one of :data:`LOSSES`.
+        average_risk: at most so many classes per kept record, in (0, 1].
         max_nodes: a lattice of more is searched by a beam.
 
     Raises:
         JobError: no node will do; says which k would.
     """
-    searched = _Search(codes, hierarchies, models, sensitive or {}, suppression, loss)
+    searched = _Search(codes, hierarchies, models, sensitive or {}, suppression, loss, average_risk)
     best = searched.exact() if searched.nodes <= max_nodes else searched.beam()
     if best is None:
         raise JobError(searched.why_not())
@@ -123,6 +126,7 @@ class _Search:
         sensitive: Mapping[str, Codes],
         suppression: float,
         loss: Loss,
+        average_risk: float,
     ) -> None:
         if not models or not codes:
             raise JobError("anonymization needs a model and a quasi-identifier")
@@ -137,13 +141,14 @@ class _Search:
         self.nodes = math.prod(height + 1 for height in self.top)
         self.models = models
         self.least = max(model.least_size for model in models)
+        self.relative = any(isinstance(model, RELATIVE) for model in models)
+        self.average_risk = average_risk
         self.loss_model = loss
         self.counted = 0
         self.rows = len(next(iter(codes.values())))
         if not self.rows:
             raise JobError("there are no records to anonymize")
         self.limit = int(suppression * self.rows + 1e-9)
-        self.totals = {name: np.bincount(values).astype(np.int64) for name, values in sensitive.items()}
         self.finest, self.group_of_row = self._first(codes, sensitive)
         self._prepare_losses()
 
@@ -151,10 +156,10 @@ class _Search:
 
     def _first(self, codes: Mapping[str, Codes], sensitive: Mapping[str, Codes]) -> tuple[_Groups, NDArray[np.int64]]:
         columns = tuple(codes[name] for name in self.names)
-        group, first = _grouped(columns, [len(hierarchy.labels[0]) for hierarchy in self.levels])
+        group, first = grouped(columns, [len(hierarchy.labels[0]) for hierarchy in self.levels])
         counts = {}
         for name, values in sensitive.items():
-            width = len(self.totals[name])
+            width = int(values.max()) + 1
             if len(first) * width > _CELLS:
                 raise JobError(f"column {name!r}: {width} sensitive values are too many to count; group them first")
             flat = np.bincount(group * width + values, minlength=len(first) * width)
@@ -175,7 +180,7 @@ class _Search:
             for codes, hierarchy, old, new in zip(groups.codes, self.levels, groups.node, node, strict=True)
         )
         radices = [len(hierarchy.labels[level]) for hierarchy, level in zip(self.levels, node, strict=True)]
-        group, first = _grouped(columns, radices)
+        group, first = grouped(columns, radices)
         size = _summed(groups.size, group, len(first))
         counts = {name: _summed_rows(held, group, len(first)) for name, held in groups.counts.items()}
         return _Groups(node, tuple(column[first] for column in columns), size, counts), group
@@ -240,13 +245,21 @@ class _Search:
         kept = self._kept(groups)
         if int(groups.size[~kept].sum()) > self.limit or not kept.any():
             return None
+        if kept.sum() > self.average_risk * int(groups.size[kept].sum()) + 1e-9:
+            return None
         return _Judged(self._loss(groups, kept), groups.node)
 
     def _kept(self, groups: _Groups) -> Bools:
-        classes = Classes(groups.size, groups.counts, self.totals)
+        """Classes that meet every model, in the table of those that are kept."""
         kept: Bools = np.ones(len(groups.size), bool)
-        for model in self.models:
-            kept &= model.holds(classes)
+        while kept.any() and int(groups.size[~kept].sum()) <= self.limit:
+            classes = _classes(groups, kept)
+            met: Bools = np.ones(len(classes.size), bool)
+            for model in self.models:
+                met &= model.holds(classes)
+            kept[kept] = met
+            if met.all() or not self.relative:
+                break
         return kept
 
     # Searching
@@ -297,7 +310,7 @@ class _Search:
     def solution(self, best: _Judged, *, optimal: bool) -> Solution:
         groups, group = self._merged(self.finest, best.node)
         kept = self._kept(groups)
-        classes = Classes(groups.size[kept], {name: held[kept] for name, held in groups.counts.items()}, self.totals)
+        classes = _classes(groups, kept)
         levels = dict(sorted(zip(self.names, best.node, strict=True)))
         return Solution(levels, kept[group[self.group_of_row]], classes, best.loss, self.nodes, self.counted, optimal)
 
@@ -313,12 +326,23 @@ class _Search:
                 "suppression limit, or add a level to a hierarchy"
             )
         return (
-            f"no levels meet {told} together with at most {self.limit} of {self.rows} records suppressed; k-anonymity "
-            f"alone can be had up to k = {nearest}. Loosen the other models, or raise the suppression limit"
+            f"no levels meet {told}{' and the limits of risk' if self.average_risk < 1 else ''} together with at most "
+            f"{self.limit} of {self.rows} records suppressed; k-anonymity alone can be had up to k = {nearest}. Loosen the "
+            "other demands, or raise the suppression limit"
         )
 
 
-def _grouped(columns: Sequence[Codes], radices: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _classes(groups: _Groups, kept: Bools) -> Classes:
+    """The classes of the records that are kept; sensitive values that none of them has are left out."""
+    counts, totals = {}, {}
+    for name, held in groups.counts.items():
+        inside = held[kept]
+        total = inside.sum(0)
+        counts[name], totals[name] = inside[:, total > 0], total[total > 0]
+    return Classes(groups.size[kept], counts, totals)
+
+
+def grouped(columns: Sequence[Codes], radices: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Per row its group, and per group one row of it."""
     key, space = columns[0].astype(np.int64), radices[0]
     for column, radix in zip(columns[1:], radices[1:], strict=True):
@@ -364,4 +388,4 @@ def _discernibility(size: Counts, rows: int) -> float:
     return float((size.astype(np.float64) ** 2).sum()) / rows**2
 
 
-__all__ = ["LOSSES", "MAX_NODES", "Loss", "Solution", "search"]
+__all__ = ["LOSSES", "MAX_NODES", "Loss", "Solution", "grouped", "search"]

@@ -8,13 +8,12 @@
     attackers         El Emam 2013: prosecutor, journalist, marketer
 
 An equivalence class holds the records that share all quasi-identifiers. Distributions of a class are held against
-those of the whole table that was read, suppressed records included: so a class meets a model or fails it whatever
-becomes of the other classes.
+those of the whole table that is given away, suppressed records left out: so whoever holds it can recompute them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -35,7 +34,7 @@ class Classes:
     Attributes:
         size: ``(classes,)`` int64, at least 1.
         counts: per sensitive column, ``(classes, values)`` int64; rows sum to ``size``.
-        totals: per sensitive column, ``(values,)`` int64: counts in the whole table.
+        totals: per sensitive column, ``(values,)`` int64, at least 1: counts in the whole table.
     """
 
     size: NDArray[np.int64]
@@ -277,6 +276,12 @@ class DeltaDisclosure:
         return float(self.measure(classes).max())
 
 
+RELATIVE = (TCloseness, DeltaDisclosure)  # these hold a class against the whole table
+MODELS: Mapping[str, Callable[..., Model]] = {
+    model.name: model for model in (KAnonymity, AlphaK, DistinctL, EntropyL, RecursiveL, TCloseness, DeltaDisclosure)
+}
+
+
 @dataclass(frozen=True)
 class Risk:
     """How likely an attacker names the right person.
@@ -343,6 +348,8 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 __all__ = [
+    "MODELS",
+    "RELATIVE",
     "AlphaK",
     "Classes",
     "DeltaDisclosure",

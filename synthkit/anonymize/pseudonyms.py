@@ -13,6 +13,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Key:
     @property
     def fingerprint(self) -> str:
         """Tells keys apart, and says nothing of them: 16 hexadecimal digits."""
-        return self._mac(["fingerprint"])[:16]
+        told = canonical_json([self.purpose, self.recipient, "fingerprint"])
+        return hmac.new(self.secret, told.encode(), hashlib.sha256).hexdigest()[:16]
 
     def names(self, values: pd.Series[Any], *, domain: str) -> pd.Series[Any]:
         """Pseudonyms of ``values``: 32 hexadecimal digits each; null stays null.
@@ -63,12 +65,16 @@ class Key:
         """
         texts = as_text(values)
         codes, firsts = pd.factorize(texts)
-        named = [None if text == NULL else self._mac(["name", domain, text])[:_LENGTH] for text in firsts]
+        begun = self._begun(["name", domain])
+        named = [None if text == NULL else self._mac(begun, text)[:_LENGTH] for text in firsts]
         return pd.Series(np.array(named, object)[codes], index=values.index, name=values.name, dtype=object)
 
-    def _mac(self, message: list[str]) -> str:
-        told = canonical_json([self.purpose, self.recipient, *message]).encode()
-        return hmac.new(self.secret, told, hashlib.sha256).hexdigest()
+    def _begun(self, message: list[str]) -> str:
+        """Canonical JSON of a list to which one text is to be added."""
+        return canonical_json([self.purpose, self.recipient, *message])[:-1]
+
+    def _mac(self, begun: str, text: str) -> str:
+        return hmac.digest(self.secret, f"{begun},{encode_basestring_ascii(text)}]".encode(), "sha256").hex()
 
 
 def current(folder: Path, purpose: str, recipient: str) -> Key:
@@ -80,7 +86,7 @@ def current(folder: Path, purpose: str, recipient: str) -> Key:
     Raises:
         JobError: a key that others may read, is too short, or serves another purpose or recipient too.
     """
-    found = _versions(folder, purpose, recipient)
+    found = versions(folder, purpose, recipient)
     return _read(folder, purpose, recipient, found[-1]) if found else _drawn(folder, purpose, recipient, 1)
 
 
@@ -90,7 +96,7 @@ def rotate(folder: Path, purpose: str, recipient: str) -> Key:
     Raises:
         JobError: it cannot be written.
     """
-    return _drawn(folder, purpose, recipient, max(_versions(folder, purpose, recipient), default=0) + 1)
+    return _drawn(folder, purpose, recipient, max(versions(folder, purpose, recipient), default=0) + 1)
 
 
 def earlier(folder: Path, purpose: str, recipient: str, version: int) -> Key:
@@ -106,7 +112,8 @@ def _path(folder: Path, purpose: str, recipient: str, version: int) -> Path:
     return folder / f"{purpose}.{recipient}.{version}.key"
 
 
-def _versions(folder: Path, purpose: str, recipient: str) -> list[int]:
+def versions(folder: Path, purpose: str, recipient: str) -> list[int]:
+    """The keys that there are for a purpose and a recipient, in order."""
     _check_word("purpose", purpose)
     _check_word("recipient", recipient)
     names = [path.name.split(".") for path in folder.glob(f"{purpose}.{recipient}.*.key")]
@@ -145,4 +152,4 @@ def _check_word(name: str, word: str) -> None:
         raise JobError(f"{name} {word!r}: up to 60 letters, digits, '-' and '_' are allowed: it names the key's file")
 
 
-__all__ = ["LEAST_BITS", "Key", "current", "earlier", "rotate"]
+__all__ = ["LEAST_BITS", "Key", "current", "earlier", "rotate", "versions"]

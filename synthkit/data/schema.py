@@ -23,6 +23,7 @@ from synthkit.meanings import HOLDS
 
 if TYPE_CHECKING:
     from synthkit.data.constraints import Constraint
+    from synthkit.data.rules import Rule
 
 VERSION = 1
 DEFAULT_BINS = 16
@@ -424,6 +425,7 @@ class Schema:
         reviewed: somebody vouches that nothing here was read off the private values.
         constraints: what every row meets, real and synthetic (``constraints.py``).
         holds: by column, what it holds (``meanings.py``); those that are not listed do not say.
+        rules: what becomes of single values on the way in (``rules.py``).
     """
 
     name: str
@@ -434,6 +436,7 @@ class Schema:
     reviewed: bool = False
     constraints: tuple[Constraint, ...] = ()
     holds: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -458,6 +461,13 @@ class Schema:
 
             try:
                 verify(self)
+            except SchemaError as problem:
+                raise SchemaError(f"schema {self.name}: {problem}") from None
+        if self.rules:
+            from synthkit.data.rules import check  # likewise
+
+            try:
+                check(self)
             except SchemaError as problem:
                 raise SchemaError(f"schema {self.name}: {problem}") from None
 
@@ -497,7 +507,15 @@ class Schema:
             raise SchemaError(
                 f"{source}: version is {version!r}; this synthkit reads version {VERSION} (write 'version: 1')"
             )
+        rules: list[Rule] = []
+        if written := document.get("rules"):
+            from synthkit.data.rules import Rule, refuse_looking_around
+
+            if isinstance(written, Mapping):
+                refuse_looking_around(written, document.get("columns") or {}, source=source)
         validate(document, "data/schema.v1.json", source=source, error=SchemaError)
+        if written:
+            rules = [Rule.from_dict(name, entry) for name, entry in written.items()]
         columns: dict[str, Column] = {}
         for name, entry in document["columns"].items():
             settings = {key: _setting(value) for key, value in entry.items() if key != "kind"}
@@ -526,6 +544,7 @@ class Schema:
                 reviewed=document.get("reviewed", False),
                 constraints=tuple(constraints),
                 holds=holds,
+                rules=tuple(rules),
             )
         except SchemaError as problem:
             raise SchemaError(f"{source}: {problem}") from None
@@ -545,6 +564,8 @@ class Schema:
             document["constraints"] = [to_dict(constraint) for constraint in self.constraints]
         if self.holds:
             document["holds"] = dict(self.holds)
+        if self.rules:
+            document["rules"] = {rule.column: rule.to_dict() for rule in self.rules}
         return document
 
 

@@ -18,7 +18,7 @@ import csv
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from synthkit.data import samples, vault
+from synthkit.data import rules, samples, vault
 from synthkit.data.encoding import Table, check_columns, concatenate, from_frame, is_large, spool
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
@@ -243,10 +243,15 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
             packed.close()
 
 
-def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
+def write_parquet(frame: pd.DataFrame, path: str | Path, *, metadata: Mapping[bytes, bytes] | None = None) -> None:
     """Write a frame as Parquet, the same bytes for the same frame and the same pyarrow.
 
     The file carries no pandas metadata: types are Arrow's, the index is left out.
+
+    Args:
+        frame: any frame.
+        path: .parquet.
+        metadata: key-value pairs that the file carries.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -254,7 +259,7 @@ def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     path = Path(path)
     if _kind(path) != ".parquet":
         raise DataError(f"{path}: write_parquet writes .parquet")
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(metadata)
     with replacing(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 
@@ -263,7 +268,8 @@ def _encoded(source: Source, schema: Schema, batch_rows: int) -> Iterator[Table]
     start = 1
     for frame in source.batches(batch_rows):
         rows = f"{source.label}, in rows {start} to {start + len(frame) - 1}"
-        yield from_frame(frame, schema, source=rows if len(frame) else source.label)
+        label = rows if len(frame) else source.label
+        yield from_frame(rules.applied(frame, schema, source=label), schema, source=label)
         start += len(frame)
 
 

@@ -263,7 +263,9 @@ def _rule(written: Mapping[str, Any], declared: _Declared, where: str, number: i
     if require and effect == "forbid":
         raise PolicyError(f"{where}: a rule that forbids cannot require anything; put it into a rule that allows")
     if require and not LEAVING & set(actions):
-        raise PolicyError(f"{where}: 'require' is about what leaves; the rule allows neither release nor export")
+        raise PolicyError(
+            f"{where}: 'require' is about what leaves; the rule allows none of release, export and anonymize"
+        )
     groups = None if _words(written["on"]) == (ANY,) else _chosen(written["on"], declared.datasets, "dataset", where)
     purposes = (
         (ANY,)

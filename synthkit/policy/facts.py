@@ -11,9 +11,9 @@ Effect = Literal["allow", "forbid"]
 Relation = Literal["at most", "above", "at least", "below", "is"]
 Facts = Mapping[str, int | str]  # by name: a number in the fact's units, or a word; what is not known is not in it
 
-ACTIONS = ("draft", "plan", "train", "sample", "assess-internal", "explain", "release", "export")
+ACTIONS = ("draft", "plan", "train", "sample", "assess-internal", "explain", "release", "export", "anonymize")
 PRICED = frozenset({"plan", "train", "assess-internal", "release", "export"})  # the others have no price to ask about
-LEAVING = frozenset({"release", "export"})  # after these, something is outside
+LEAVING = frozenset({"release", "export", "anonymize"})  # after these, something is outside
 
 LARGEST = 2**63 - 1  # the policy engine's integers; stands for everything that is as large or larger, infinity included
 EXACT = Context(prec=400)  # digits; enough for every float and every integer that is read

@@ -39,6 +39,17 @@ def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
     return discretize(reveal(data), data.schema)
 
 
+def internal_table(data: Private[Table], *, allowed: bool) -> Table:
+    """The real rows as numbers and codes, for figures that never leave the house.
+
+    Raises:
+        Refused: the job, or the policy, does not allow it.
+    """
+    if not allowed:
+        raise Refused(_NOT_ALLOWED)
+    return reveal(data)
+
+
 def internal_images(data: Private[Images, ImageSchema], *, allowed: bool) -> Images:
     """The real images, for figures and pictures that never leave the house.
 
@@ -58,4 +69,4 @@ def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
     return to_frame(reveal(data), data.schema)
 
 
-__all__ = ["internal_codes", "internal_images", "unprotected_frame"]
+__all__ = ["internal_codes", "internal_images", "internal_table", "unprotected_frame"]

@@ -85,15 +85,25 @@ def hand_out(job: Job, event: DpEvent, ledger: Ledger, *, internal: Path | None 
         raise PolicyDenied(f"{decided}\nNothing left. The bundle is kept in {held}, and what it cost stays spent")
     folder = held
     if decided.allowed:
-        document = {"bundle": manifest_digest(held), **decided.to_dict()}
-        write_atomically(held / GATE, json.dumps(document, indent=2) + "\n")
-        log.enter(ledger, held, dataset=job.dataset)
-        held.chmod(0o777 & ~umask())
-        held.rename(job.output)
+        leave(held, job.output, decided, ledger, dataset=job.dataset)
         folder = job.output
     epsilon = manifest["guarantee"]["epsilon"]
     spent = math.inf if epsilon is None else epsilon
     return Release(folder, manifest, spent, evidence, internal, decided, held=not decided.allowed)
+
+
+def leave(held: Path, output: Path, opened: Gate, ledger: Ledger, *, dataset: str) -> None:
+    """Take what is held to its place, after a gate that has opened: its result beside the manifest, and into the log."""
+    document = {"bundle": manifest_digest(held), **opened.to_dict()}
+    write_atomically(held / GATE, json.dumps(document, indent=2) + "\n")
+    log.enter(ledger, held, dataset=dataset)
+    try:
+        held.rename(output)
+    except OSError as problem:
+        raise JobError(
+            f"{output}: cannot be put in place: {problem.strerror}. It is kept in {held}; make room, then use --resume"
+        ) from None
+    output.chmod(0o777 & ~umask())
 
 
 def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping[str, Any]) -> Gate:
@@ -139,4 +149,4 @@ def _ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None
     return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
-__all__ = ["Release", "figures", "hand_out", "held_for"]
+__all__ = ["Release", "figures", "hand_out", "held_for", "leave"]

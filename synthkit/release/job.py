@@ -90,7 +90,7 @@ class Job:
         else:
             _refuse_linked(method["name"], path)
             schema = _schema(document, folder, path)
-            at = image_source if isinstance(schema, ImageSchema) else _source
+            at = image_source if isinstance(schema, ImageSchema) else source_of
             source = at(document["data"], folder)
         return cls(
             dataset=document["dataset"],
@@ -105,13 +105,14 @@ class Job:
             internal=document.get("internal") == "allow",
             model=document.get("model", False),
             explain=document.get("explain", False),
-            asker=_asker(document, folder),
+            asker=asker_of(document, folder),
             handling=Handling.from_dict(document.get("handling", {})),
             trust=folder / document["trust"] if "trust" in document else None,
         )
 
 
-def _asker(document: Mapping[str, Any], folder: Path) -> Asker:
+def asker_of(document: Mapping[str, Any], folder: Path) -> Asker:
+    """Who asks, as ``policy``, ``as`` and ``for`` of a file say."""
     role, purpose = document.get("as", STEWARD), document.get("for", ANY)
     if "policy" not in document:
         return Asker(None, role, purpose)
@@ -156,7 +157,7 @@ def _linked(tables: Mapping[str, Mapping[str, Any]], folder: Path, path: Path) -
         schema = LinkedSchema(parent, child)
     except SchemaError as problem:
         raise JobError(f"{path}: tables: {problem}") from None
-    return LinkedSource(_source(above["data"], folder), _source(below["data"], folder)), schema
+    return LinkedSource(source_of(above["data"], folder), source_of(below["data"], folder)), schema
 
 
 def _schema(document: Mapping[str, Any], folder: Path, path: Path) -> Schema | ImageSchema:
@@ -178,7 +179,12 @@ def _budget(budget: Mapping[str, Any], schema: Schema | LinkedSchema | ImageSche
         raise JobError(f"{path}: budget: {problem}") from None
 
 
-def _source(data: Mapping[str, Any], folder: Path) -> Source:
+def source_of(data: Mapping[str, Any], folder: Path) -> Source:
+    """Where the rows of one table are, as ``data`` of a file says.
+
+    Raises:
+        JobError: it is for images, or names what is not there.
+    """
     if asked := sorted(set(data) & {"split", "convert", "image_column", "label_column"}):
         raise JobError(f"data.{asked[0]} is for images, and the schema declares a table; leave it out")
     nulls = tuple(data.get("null_values", ()))
@@ -197,4 +203,4 @@ def _source(data: Mapping[str, Any], folder: Path) -> Source:
     return SqlSource(url, data["query"], nulls)
 
 
-__all__ = ["LINKED", "Job"]
+__all__ = ["LINKED", "Job", "asker_of", "source_of"]

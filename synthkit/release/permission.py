@@ -55,15 +55,17 @@ class Asker:
         """The policy's answer to an action that has no price.
 
         Args:
-            action: ``draft``, ``sample`` or ``explain``.
+            action: ``draft``, ``sample``, ``explain`` or ``anonymize``.
             dataset: the ledger's name for the private data.
 
         Raises:
             PolicyDenied: it is not allowed.
         """
-        return decide(
-            self.applied, Request(role=self.role, action=action, dataset=dataset, purpose=self.purpose)
-        ).enforce()
+        return decide(self.applied, self.request(action, dataset)).enforce()
+
+    def request(self, action: str, dataset: str) -> Request:
+        """What is asked about an action that has no price."""
+        return Request(role=self.role, action=action, dataset=dataset, purpose=self.purpose)
 
 
 def request(job: Job, event: DpEvent, action: str, *, total: float | None, unreviewed: bool) -> Request:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from synthkit.errors import VerificationFailed
 from synthkit.policy.document import Policy
-from synthkit.release import bundle, sign, verify_alone
+from synthkit.release import anonymized, bundle, sign, verify_alone
 
 
 def verify(
@@ -17,8 +17,10 @@ def verify(
     trust: str | Path | None = None,
     policy: str | Path | None = None,
     now: datetime | None = None,
-) -> bundle.Verification:
+) -> bundle.Verification | anonymized.Checked:
     """Check a release: what :func:`bundle.verify` checks, every signature, the gate's result, and the log's proof.
+
+    Of anonymized true records, what :func:`anonymized.check` checks, and the same beside.
 
     Args:
         folder: the bundle.
@@ -33,7 +35,7 @@ def verify(
     """
     folder, keys = Path(folder), None if trust is None else sign.trusted(Path(trust))
     expected = None if policy is None else Policy.read(policy).digest
-    checked = bundle.verify(folder)
+    checked = anonymized.check(folder) if anonymized.is_one(folder) else bundle.verify(folder)
     try:
         found = verify_alone.check_seals(folder, keys, now or datetime.now(UTC))
     except verify_alone.Doubt as problem:

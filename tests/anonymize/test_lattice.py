@@ -50,6 +50,12 @@ def labels(frame: pd.DataFrame, found: dict[str, Hierarchy], levels: dict[str, i
     return list(zip(*columns, strict=True))
 
 
+def holds(inside: list[int], whole: Counter[int], k: int, l: int, t: float) -> bool:  # noqa: E741
+    counts = Counter(inside)
+    far = sum(abs(counts[v] / len(inside) - whole[v] / whole.total()) for v in whole) / 2
+    return len(inside) >= k and len(counts) >= l and far <= t + 1e-9
+
+
 def brute(
     frame: pd.DataFrame,
     found: dict[str, Hierarchy],
@@ -62,7 +68,6 @@ def brute(
     """The loss of each node that will do."""
     n, width = len(frame), len(found)
     ill = frame["ill"].tolist()
-    whole = Counter(ill)
     raw = labels(frame, found, dict.fromkeys(found, 0))
     before = [Counter(row[j] for row in raw) for j in range(width)]
     losses = {}
@@ -71,14 +76,11 @@ def brute(
         members: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
             members[row].append(number)
-        good, gone = [], 0
-        for numbers in members.values():
-            inside = Counter(ill[i] for i in numbers)
-            far = sum(abs(inside[v] / len(numbers) - whole[v] / n) for v in whole) / 2
-            if len(numbers) >= k and len(inside) >= l and far <= t + 1e-9:
-                good.append(numbers)
-            else:
-                gone += len(numbers)
+        good, before_that = list(members.values()), -1
+        while len(good) != before_that:  # those that are left are the table that others are held against
+            before_that, whole = len(good), Counter(ill[i] for numbers in good for i in numbers)
+            good = [numbers for numbers in good if holds([ill[i] for i in numbers], whole, k, l, t)]
+        gone = n - sum(map(len, good))
         if gone > limit or not good:
             continue
         kept = [i for numbers in good for i in numbers]

@@ -994,6 +994,151 @@ def _compliance_mutants() -> list[Mutant]:
     return [Mutant(*entry) for entry in found]
 
 
+def _anonymize_mutants() -> list[Mutant]:
+    """Mistakes on the other route: counted too early, believed too easily, kept too long."""
+    route = "synthkit/anonymize/route.py"
+    recipe = "synthkit/anonymize/recipe.py"
+    lattice = "synthkit/anonymize/lattice.py"
+    anonymized = "synthkit/release/anonymized.py"
+    anonymizing = "synthkit/release/anonymizing.py"
+    counts, leaving = "tests/anonymize/test_route.py", "tests/release/test_anonymizing.py"
+    found: list[tuple[str, dict[str, Patches], str, str]] = [
+        (
+            "anonymize: k counted before suppression",
+            {route: (("    kept = frame[solution.kept].reset_index(drop=True)\n", "    kept = frame.reset_index(drop=True)\n"),)},
+            "records of classes that fail leave all the same",
+            counts,
+        ),
+        (
+            "anonymize: t held against the table before suppression",
+            {lattice: (("            if met.all() or not self.relative:\n", "            if True:\n"),)},
+            "what is left out shifts the table, and a class that was near it is near no more",
+            "tests/anonymize/test_lattice.py",
+        ),
+        (
+            "anonymize: one level lower than was found",
+            {route: (("generalized(kept[name], found[name], solution.levels[name])", "generalized(kept[name], found[name], max(0, solution.levels[name] - 1))"),)},
+            "classes were counted at other levels than those that leave",
+            counts,
+        ),
+        (
+            "anonymize: microaggregated over the whole table",
+            {route: (("    classes = groups_of(made, tuple(recipe.generalizations))\n", "    classes = np.zeros(len(made), np.int64)\n"),)},
+            "means tell the records of a class apart",
+            counts,
+        ),
+        (
+            "anonymize: groups are not held against the models",
+            {route: (("    failing = np.unique(classes[~holds[groups]])", "    failing = np.unique(classes[:0])"),)},
+            "who knows the numbers too learns the sensitive value",
+            counts,
+        ),
+        (
+            "anonymize: rows in the order of the source",
+            {route: (("    return frame.sort_values(list(frame.columns), kind=\"stable\", key=key, ignore_index=True)\n", "    return frame\n"),)},
+            "where a record stood tells whose it is",
+            counts,
+        ),
+        (
+            "anonymize: a column without a role leaves",
+            {recipe: (("    if left := [name for name in schema.columns if name not in seen]:\n", "    if left := []:\n"),)},
+            "what nobody thought of leaves as it is",
+            "tests/anonymize/test_recipe.py",
+        ),
+        (
+            "anonymize: the key goes with the records",
+            {anonymized: (('            "fingerprint": key.fingerprint,\n', '            "fingerprint": key.fingerprint,\n            "purpose": key.secret.hex(),\n'),)},
+            "every pseudonym can be undone by whoever has a list of names",
+            leaving,
+        ),
+        (
+            "anonymize: verify believes the description",
+            {anonymized: (("    if counted.failing:\n        raise Doubt", "    if False:\n        raise Doubt"),)},
+            "a folder is k-anonymous because it says so",
+            leaving,
+        ),
+        (
+            "anonymize: verify believes the figures",
+            {anonymized: (('        _same(f"{entry[\'name\']}, as attained", entry["attained"], attained)\n', "        pass\n"),)},
+            "a folder is said to be better than it is",
+            leaving,
+        ),
+        (
+            "anonymize: verify looks at one of two files",
+            {anonymized: (("        if (Path(scratch) / CSV).read_bytes() != (folder / CSV).read_bytes():\n", "        if False:\n"),)},
+            "the CSV holds other records than those that were counted",
+            leaving,
+        ),
+        (
+            "anonymize: labels are not checked",
+            {anonymized: (("        _check_labels(folder, manifest)\n", ""),)},
+            "true records go as synthetic ones",
+            leaving,
+        ),
+        (
+            "anonymize: the policy is asked after the data open",
+            {anonymizing: (("    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()", "    job.source.columns()\n    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()"),)},
+            "a denied role sees whether the data can be opened",
+            leaving,
+        ),
+        (
+            "anonymize: the policy is asked once",
+            {anonymizing: (("    decided = _ask(job, held, checked)\n", "    decided = replace(_ask(job, held, checked), items=_ask(job, held, checked).items[:4])\n"),)},
+            "what a rule requires is not asked for",
+            leaving,
+        ),
+        (
+            "anonymize: rows are taken for persons",
+            {anonymizing: (("        if rows:\n            raise DataError", "        if False:\n            raise DataError"),)},
+            "somebody with five rows hides among himself",
+            leaving,
+        ),
+        (
+            "risks: the control is the original",
+            {"synthkit/audit/risks.py": (("link(people), link(others), guessed)", "link(people), link(people), guessed)"), ("infer(people), infer(others), guessed)", "infer(people), infer(people), guessed)"))},
+            "a leaking release is held against itself",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: a bad attack is a pass",
+            {"synthkit/audit/risks.py": (('            return "no evidence"\n', '            return "no risk found"\n'),)},
+            "an attack that finds nothing anywhere is taken for safety",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: nobody is asked",
+            {"synthkit/release/risks.py": (("    allowed = decide(asker.applied, request).enforce().allowed\n", "    allowed = True\n"),)},
+            "exact figures of real rows for whoever asks",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "rules: values go in as they are",
+            {"synthkit/data/tables.py": (("yield from_frame(rules.applied(frame, schema, source=label), schema, source=label)", "yield from_frame(frame, schema, source=label)"),)},
+            "what was to be coarse is modelled in full",
+            "tests/data/test_rules.py",
+        ),
+        (
+            "rules: bounds from the other rows",
+            {"synthkit/data/rules.py": (("            become = _map(rule, schema.columns[rule.column])\n", "            become = _map(rule, schema.columns[rule.column])\n            if rule.kinds == ['top'] and len(found) > 1:\n                found = found.where(found > min(found)) if hasattr(found, 'where') else [max(v, sorted(found)[1]) for v in found]\n"),)},
+            "one person's value changes what becomes of another's",
+            "tests/data/test_rules.py",
+        ),
+        (
+            "anonymize: it has a price",
+            {"synthkit/policy/facts.py": (('PRICED = frozenset({"plan",', 'PRICED = frozenset({"anonymize", "plan",'),)},
+            "a rule that asks for an epsilon lets true records leave",
+            "tests/policy/test_decisions.py",
+        ),
+        (
+            "anonymize: the packaged policy says nothing",
+            {"synthkit/policy/document.py": (("        text = resources.files(\"synthkit\").joinpath(\"policy/default.yaml\").read_text(\"utf-8\")\n", "        text = resources.files(\"synthkit\").joinpath(\"policy/default.yaml\").read_text(\"utf-8\").replace(\"forbid: any\", \"allow: steward\")\n"),)},
+            "true records leave although nobody has thought about it",
+            "tests/policy/test_decisions.py",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry) for entry in found]
+
+
 MUTANTS: Mapping[str, Mutant] = {
     mutant.name: mutant
     for mutant in [
@@ -1003,5 +1148,6 @@ MUTANTS: Mapping[str, Mutant] = {
         *_release_mutants(),
         *_explain_mutants(),
         *_compliance_mutants(),
+        *_anonymize_mutants(),
     ]
 }

@@ -90,7 +90,7 @@ def test_a_malformed_table_is_refused(name: str, text: str, message: str, tmp_pa
 
 def test_check_says_what_a_policy_is(tmp_path: Path) -> None:
     shown = call("check", FILE)
-    assert shown.exit_code == 0 and "valid. 8 rules" in shown.output and HOSPITAL.digest in shown.output
+    assert shown.exit_code == 0 and "valid. 9 rules" in shown.output and HOSPITAL.digest in shown.output
     dead = FILE.read_text("utf-8") + "  - {forbid: any, to: any, on: visits, for: any}\n"
     facts = json.loads(call("check", table(tmp_path, dead, "p.yaml"), "--json").output)
     assert facts["valid"] is True and "can never allow" in facts["warnings"][0]
@@ -114,7 +114,7 @@ def test_explain_says_why(tmp_path: Path) -> None:
 
 def test_test_exits_with_what_it_finds(tmp_path: Path) -> None:
     good = call("test", FILE, ROOT / "policies/hospital.cases.yaml")
-    assert good.exit_code == 0 and "26 of 26" in good.output
+    assert good.exit_code == 0 and "28 of 28" in good.output
     bad = call("test", FILE, table(tmp_path, HEADER + LINE.replace("allow", "deny")), "--json")
     assert bad.exit_code == 1
     facts = json.loads(bad.output)

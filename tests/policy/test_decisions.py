@@ -204,11 +204,34 @@ def test_the_examples_decide_as_their_cases_say(name: str) -> None:
         ({"dataset": "患者-2025"}, True),
         ({"role": "researcher"}, False),
         ({"purpose": "research"}, False),
+        ({"action": "export"}, True),
+        ({"action": "anonymize"}, False),
+        ({"action": "anonymize", "epsilon": 0.0}, False),
     ],
     ids=str,
 )
 def test_without_a_policy_the_steward_may_release_what_has_a_guarantee(changes: dict[str, Any], expected: bool) -> None:
     assert allowed(DEFAULT, **{"purpose": "any", **changes}) == expected
+
+
+def test_a_price_never_lets_true_records_leave() -> None:
+    text = """
+version: 1
+name: priced
+roles: {steward: }
+datasets: {everything: "*"}
+rules:
+  - {allow: steward, to: [train, release, export], on: any, for: any, when: {epsilon: at most 1}}
+"""
+    priced = Policy.parse(text, source="priced.yaml")
+    asked = {"purpose": "any", "epsilon": 0.5, "action": "anonymize"}
+    assert allowed(priced, **{**asked, "action": "release"}) and not allowed(priced, **asked)
+    with pytest.raises(PolicyError, match="anonymize has none"):
+        Policy.parse(text.replace("export]", "anonymize]"), source="priced.yaml")
+    named = (
+        text + "  - {allow: steward, to: anonymize, on: any, for: any, require: {checks: {anonymity.k: at least 5}}}\n"
+    )
+    assert allowed(Policy.parse(named, source="named.yaml"), **asked)
 
 
 # What forbids, forbids what looks alike
