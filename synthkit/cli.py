@@ -229,7 +229,7 @@ def sample(
     asked: Asked,
     as_json: bool,
 ) -> None:
-    """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
+    """Draw rows from a fitted MODEL: a model folder, an encrypted model, or a bundle that has one. Free of charge.
 
     Of linked tables, rows and conditions are of parents; both tables are written into a new folder. Of
     images, the only condition is on their label.
@@ -240,7 +240,7 @@ def sample(
     """
     from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import write_csv, write_parquet
-    from synthkit.release.sampling import open_model
+    from synthkit.release.sampling import load
     from synthkit.synthesizers.linked import LinkedModel
 
     where: dict[str, str] = {}
@@ -249,7 +249,7 @@ def sample(
             raise JobError(f"--where {column} is given twice; a row has one value there: draw once for each")
         where[column] = value
     refuse_existing(output)
-    fitted = open_model(model, asked.asker, dataset=dataset)
+    fitted = load(model, asker=asked.asker, dataset=dataset)
     if isinstance(fitted, LinkedModel):
         _sample_linked(fitted, rows, where, seed, output, as_json)
         return
@@ -513,6 +513,8 @@ def schema_check(
 
     read_schema = at(file)
     if isinstance(read_schema, ImageSchema):
+        if data is not None:
+            asked.asker.may("draft", dataset or read_schema.name)
         _check_image_schema(file, read_schema, data, as_json)
         return
     label = None

@@ -40,7 +40,9 @@ def new(output: Path, as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write.  [default: FILE with .age]")
 @JSON
 def lock(file: Path, recipients: tuple[str, ...], output: Path | None, as_json: bool) -> None:
-    """Encrypt FILE, such as a source table. A release file may name the encrypted file as its data.
+    """Encrypt FILE, such as a source table or the folder of a saved model.
+
+    A release file may name the encrypted table as its data; commands take the encrypted model as their MODEL.
 
     \b
     Example:
@@ -48,9 +50,10 @@ def lock(file: Path, recipients: tuple[str, ...], output: Path | None, as_json: 
     """
     from synthkit.data.vault import SUFFIX
     from synthkit.data.vault import lock as encrypt
+    from synthkit.synthesizers.locked import lock_folder
 
     target = output or file.with_name(file.name + SUFFIX)
-    encrypt(file, target, recipients)
+    (lock_folder if file.is_dir() else encrypt)(file, target, recipients)
     show({"output": str(target)}, f"{target} written. {file} is still there: 'synthkit shred' destroys it.", as_json)
 
 

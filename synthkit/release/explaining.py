@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import synthkit
+from synthkit.data import vault
 from synthkit.documents import write_atomically
 from synthkit.errors import ExplanationError, JobError
 from synthkit.explain import agreement, defects, figures
 from synthkit.explain.images import ImageExplanation, explain_images
 from synthkit.explain.model import Explanation, explain_model
 from synthkit.release import report
+from synthkit.release.sampling import home_of
+from synthkit.release.verify_alone import MANIFEST
 from synthkit.synthesizers.base import Progress, discriminator_of, load, read_model_card, silent
 from synthkit.synthesizers.image_model import load_image_model
+from synthkit.synthesizers.locked import place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,12 +79,9 @@ def explain_saved(
         InputError: damaged, or of another version.
         ExplanationError: a model that cannot be explained.
     """
-    if not folder.is_dir():
-        raise JobError(f"{folder}: no such folder; name a model folder, or a bundle that was made with 'model: true'")
-    if (folder / "manifest.json").exists() and not (folder / "model").is_dir():
-        made = f"; its explanation is {folder / PAGE}" if (folder / PAGE).exists() else ""
-        raise JobError(f"{folder}: this bundle holds no model; only one released with 'model: true' does{made}")
-    home = folder if (folder / "model.json").exists() or not (folder / "model").is_dir() else folder / "model"
+    if (folder / MANIFEST).exists() and not (folder / "model").is_dir() and (folder / PAGE).exists():
+        raise JobError(f"{folder}: this bundle holds no model; its explanation is {folder / PAGE}")
+    home = place(home_of(folder))  # an encrypted file is opened once
     card = read_model_card(home)
     if "classes" in card["schema"]:
         image_model = load_image_model(home)
@@ -115,9 +116,8 @@ def internal(
     except ExplanationError as problem:
         missing.append(f"Not compared with real rows: {problem}.")
     whole = replace(public, defects=found, agreement=same, missing=tuple(missing), payment="internal")
-    write(folder, whole)
-    for name in (PAGE, DATA):
-        (folder / name).chmod(0o600)
+    for name, content in contents(whole).items():
+        vault.put(folder / name, content)
 
 
 def check_public(raw: bytes) -> str | None:
