@@ -100,6 +100,16 @@ def recipients() -> tuple[str, ...]:
     return tuple(os.environ.get(RECIPIENTS, "").split())
 
 
+def check_recipients() -> None:
+    """Find out beforehand whether ``SYNTHKIT_RECIPIENTS`` can be used.
+
+    Raises:
+        JobError: one is no public key.
+    """
+    if readers := recipients():
+        encrypt(b"", readers)
+
+
 def get(path: Path) -> bytes | None:
     """What :func:`put` wrote; None where there is nothing.
 
@@ -125,4 +135,16 @@ def _identities(source: Path) -> list[Any]:
     raise JobError(f"{named}: is no identity of age; 'synthkit vault new' makes one")
 
 
-__all__ = ["IDENTITY", "RECIPIENTS", "SUFFIX", "decrypt", "encrypt", "get", "lock", "new_identity", "put", "recipients"]
+__all__ = [
+    "IDENTITY",
+    "RECIPIENTS",
+    "SUFFIX",
+    "check_recipients",
+    "decrypt",
+    "encrypt",
+    "get",
+    "lock",
+    "new_identity",
+    "put",
+    "recipients",
+]

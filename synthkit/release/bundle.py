@@ -51,7 +51,7 @@ from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.linked import LinkedSchema
 from synthkit.data.schema import Categorical, Datetime, Identifier, Numeric, Schema
-from synthkit.documents import canonical_json, validate
+from synthkit.documents import canonical_json, umask, validate
 from synthkit.errors import (
     BudgetExceeded,
     DataError,
@@ -232,6 +232,7 @@ def write(
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
     beside: Mapping[str, bytes] | None = None,
+    mode: int | None = None,
 ) -> dict[str, Any]:
     """Write a bundle: complete and verified, or not at all.
 
@@ -247,6 +248,7 @@ def write(
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
         beside: the two files of an explanation, by name; or none.
+        mode: of the folder; default: what new folders get. Until it has its name, it is its owner's alone.
 
     Returns:
         The manifest, as written.
@@ -276,7 +278,7 @@ def write(
 
     partial = folder.parent / f".{folder.name}.partial-{secrets.token_hex(8)}"
     try:
-        partial.mkdir()
+        partial.mkdir(0o700)
         for write_files in writers:
             write_files(partial)
         if model is not None:
@@ -294,6 +296,7 @@ def write(
         (partial / MANIFEST).write_bytes(_serialise(manifest))
         verify(partial)
         _flush(partial)
+        partial.chmod(0o777 & ~umask() if mode is None else mode)
         try:
             os.rename(partial, folder)
         except OSError as problem:

@@ -88,8 +88,14 @@ def hand_out(job: Job, event: DpEvent, ledger: Ledger, *, internal: Path | None 
         document = {"bundle": manifest_digest(held), **decided.to_dict()}
         write_atomically(held / GATE, json.dumps(document, indent=2) + "\n")
         log.enter(ledger, held, dataset=job.dataset)
-        held.chmod(0o777 & ~umask())
-        held.rename(job.output)
+        try:
+            held.rename(job.output)
+        except OSError as problem:
+            raise JobError(
+                f"{job.output}: cannot be put in place: {problem.strerror}. The bundle is kept in {held}; make room, then "
+                "'synthkit release FILE --resume'"
+            ) from None
+        job.output.chmod(0o777 & ~umask())
         folder = job.output
     epsilon = manifest["guarantee"]["epsilon"]
     spent = math.inf if epsilon is None else epsilon

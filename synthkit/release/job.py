@@ -42,6 +42,7 @@ class Job:
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
         model: the fitted model is part of the bundle.
+        keep_model: the fitted model stays in the house, beside the bundle; encrypted where there are recipients.
         explain: the explanation of the synthetic data is part of the bundle.
         asker: who asks for it, under which policy.
         handling: what the release says about how it is to be handled.
@@ -59,6 +60,7 @@ class Job:
     holdout: float = 0.2
     internal: bool = False
     model: bool = False
+    keep_model: bool = False
     explain: bool = False
     asker: Asker = Asker()
     handling: Handling = Handling()
@@ -103,7 +105,8 @@ class Job:
             output=folder / document["output"],
             holdout=float(document.get("holdout", 0.2)),
             internal=document.get("internal") == "allow",
-            model=document.get("model", False),
+            model=document.get("model", False) is True,
+            keep_model=document.get("model") == "keep",
             explain=document.get("explain", False),
             asker=_asker(document, folder),
             handling=Handling.from_dict(document.get("handling", {})),

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from synthkit.documents import read_text, write_atomically
 from synthkit.errors import JobError, LedgerError, VerificationFailed
+from synthkit.privacy import append_only
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import verify_alone
 from synthkit.release.sign import Signer, read_key
@@ -47,6 +48,8 @@ _heads = sa.Table(
 def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = None) -> None:
     """Enter a bundle whose gate has opened, and write the proof beside its manifest (``log.json``).
 
+    A bundle that stands in the log with this very gate is not entered again: its hand-out was cut short.
+
     Args:
         ledger: whose database holds the log.
         folder: the bundle, with its ``gate.json``.
@@ -66,11 +69,19 @@ def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = 
     }
     with ledger.transaction(write=True) as connection:
         _tables.create_all(connection)
+        append_only.arm(connection, _log.name, "position")
+        append_only.arm(connection, _heads.name, "size")
         leaves, heads = _read(connection, ledger)
         if heads and at < heads[-1]["at"]:
             raise LedgerError(
                 f"{ledger.location}: the clock says {at}, before the log's head ({heads[-1]['at']}); set the clock right"
             )
+        place = _place(leaves, entry["bundle"], entry["gate"])
+        if place is not None:
+            last = heads[-1]
+            envelope = _signed(_plain(last), signer) if signer else last["envelope"]
+            _write_proof(folder, leaves, place, _plain(last), envelope)
+            return
         leaves.append(verify_alone.canonical(entry))
         head = {"at": at, "root": _root([leaf_hash(leaf.encode()) for leaf in leaves]).hex(), "size": len(leaves)}
         envelope = _signed(head, signer)
@@ -90,13 +101,14 @@ def prove(ledger: Ledger, folder: Path) -> str:
         LedgerError: the log is damaged.
     """
     leaves, heads = read(ledger)
-    digest = verify_alone.manifest_digest(folder)
-    position = next((k for k, leaf in enumerate(leaves) if json.loads(leaf)["bundle"] == digest), None)
+    position = None
+    if (folder / verify_alone.GATE).is_file():
+        gate = verify_alone.digest_of(folder / verify_alone.GATE)
+        position = _place(leaves, verify_alone.manifest_digest(folder), gate)
     if position is None:
         raise VerificationFailed(f"{folder}: is not in the log of {ledger.location}; it was not handed out from here")
-    last = heads[-1]
-    head = {name: last[name] for name in ("at", "root", "size")}
-    signer = _house_key()
+    last, signer = heads[-1], _house_key()
+    head = _plain(last)
     _write_proof(folder, leaves, position, head, _signed(head, signer) if signer else last["envelope"])
     return f"entry {position + 1} of {len(leaves)}"
 
@@ -189,6 +201,20 @@ def _read(connection: sa.Connection, ledger: Ledger) -> tuple[list[str], list[Ma
             raise _broken(ledger, f"head {number} is older than the one before it")
         at = head["at"]
     return leaves, heads
+
+
+def _place(leaves: Sequence[str], bundle: str, gate: str) -> int | None:
+    """Where a bundle with its gate was entered; None where it was not."""
+    for position, leaf in enumerate(leaves):
+        entry = json.loads(leaf)
+        if (entry["bundle"], entry["gate"]) == (bundle, gate) and "to" not in entry:
+            return position
+    return None
+
+
+def _plain(head: Mapping[str, Any]) -> dict[str, Any]:
+    """A head without its signature."""
+    return {name: head[name] for name in ("at", "root", "size")}
 
 
 def _check_signature(head: Mapping[str, Any], trust: Trust | None, ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from dp_accounting import DpEvent
 
+from synthkit.data import vault
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images, ImageSource
 from synthkit.data.schema import Schema
@@ -43,7 +44,7 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.release import bundle, explaining, permission, sign
+from synthkit.release import bundle, explaining, permission, sampling, sign
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
@@ -184,8 +185,9 @@ def run(
     progress(0.0, "pricing")
     priced = _price(job)
     _refuse_beforehand(job, priced, allow_unreviewed)
+    vault.check_recipients()  # what cannot be used is found out before anything is paid for
     if job.trust is not None:
-        sign.trusted(job.trust)  # a file that cannot be used is found out before anything is paid for
+        sign.trusted(job.trust)
     actions = ["plan", "train"]
     actions += ["assess-internal"] if job.internal else []
     actions += ["explain"] if job.explain else []
@@ -298,6 +300,8 @@ def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
         raise JobError(f"{job.output} exists; name another output, or move it away (a release is never overwritten)")
     if job.internal and os.path.lexists(_beside(job.output, "internal")):
         raise JobError(f"{_beside(job.output, 'internal')} exists; move it away")
+    if job.keep_model and os.path.lexists(sampling.kept_at(job.output)):
+        raise JobError(f"{sampling.kept_at(job.output)} exists; move it away")
     if os.path.lexists(held_for(job.output)):
         raise JobError(
             f"{held_for(job.output)} exists: a release was held there; hand it out with --resume, or move it away"
@@ -358,17 +362,17 @@ def _run_reserved(
             facts,
             *made.frames,
             figures=made.kind.figures(made.model, made.synthetic),
-            model=kept[0] if job.model else None,
+            model=_open_model(kept[0], made.model) if job.model else None,
             beside=explaining.contents(explained) if explained else {},
+            mode=0o700,
         )
-        held.chmod(0o700)
         progress(0.99, "asking the gate")
         released = hand_out(job, priced.event, ledger, internal=beside)
     except (Exception, KeyboardInterrupt) as problem:
         if not kept:
             raise
         raise _with_note(problem, kept[0], job.rows) from problem.__cause__
-    shutil.rmtree(kept[0])
+    _end(kept[0], job)
     progress(1.0, "done")
     return released
 
@@ -480,8 +484,7 @@ def _keep(model: Model | LinkedModel, output: Path) -> Path:
     trouble: str | None = None
     for folder in (beside, elsewhere):  # a full disk may not be the only one
         try:
-            model.save(folder)
-            return folder
+            return sampling.save(model, folder)
         except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
             if not isinstance(problem, OSError):
@@ -491,6 +494,28 @@ def _keep(model: Model | LinkedModel, output: Path) -> Path:
         f"{beside}: the fitted model cannot be written ({trouble}), neither there nor in {elsewhere.parent}. It is lost, "
         "and its price stays booked; make room before the next release"
     )
+
+
+def _open_model(kept: Path, model: Any) -> Path | Callable[[Path], None]:
+    """What a bundle's model is made of: the folder that was kept; where that is encrypted, the model itself."""
+    if kept.is_dir():
+        return kept
+
+    def write(folder: Path) -> None:
+        folder.rmdir()  # saving makes it
+        model.save(folder)
+
+    return write
+
+
+def _end(kept: Path, job: Job) -> None:
+    """The kept model at the end of a release that succeeded: it stays in the house where that was asked for."""
+    if job.keep_model:
+        kept.rename(sampling.kept_at(job.output))
+    elif kept.is_dir():
+        shutil.rmtree(kept)
+    else:
+        kept.unlink()
 
 
 def _give_back(ledger: Ledger, reservation: str, problem: BaseException) -> None:

@@ -79,6 +79,11 @@ def save(model: Savable, path: str | Path, *, to: Sequence[str] = ()) -> Path:
     return path
 
 
+def kept_at(output: Path) -> Path:
+    """Where the model of a release stays in the house: beside its bundle."""
+    return output.with_name(f"{output.name}.model{vault.SUFFIX if vault.recipients() else ''}")
+
+
 def home_of(folder: Path) -> Path:
     """Where the files of a model are: the model's folder, the one in a bundle, or an encrypted file.
 
@@ -124,4 +129,4 @@ def _stated(folder: Path) -> str | None:
     return None
 
 
-__all__ = ["Savable", "allow", "home_of", "load", "load_linked", "save"]
+__all__ = ["Savable", "allow", "home_of", "kept_at", "load", "load_linked", "save"]
