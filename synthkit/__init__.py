@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synthkit.policy.document import Policy
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
+    from synthkit.release.export import Exported, export
     from synthkit.release.hand_out import Release
     from synthkit.release.handling import Handling
     from synthkit.release.job import Job
@@ -45,6 +46,7 @@ _HOMES = {
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
     "Explanation": "synthkit.explain.model:Explanation",
+    "Exported": "synthkit.release.export:Exported",
     "Handling": "synthkit.release.handling:Handling",
     "ImageSchema": "synthkit.data.image_schema:ImageSchema",
     "ImageSource": "synthkit.data.images:ImageSource",
@@ -60,6 +62,7 @@ _HOMES = {
     "Unit": "synthkit.data.schema:Unit",
     "draft_schema": "synthkit.release.verbs:draft_schema",
     "explain_model": "synthkit.release.verbs:explain_model",
+    "export": "synthkit.release.export:export",
     "fit": "synthkit.release.run:fit",
     "fit_linked": "synthkit.release.linked:fit_linked",
     "images_at": "synthkit.data.image_files:images_at",
@@ -95,6 +98,7 @@ __all__ = [
     "Budget",
     "Evidence",
     "Explanation",
+    "Exported",
     "Handling",
     "ImageSchema",
     "ImageSource",
@@ -111,6 +115,7 @@ __all__ = [
     "__version__",
     "draft_schema",
     "explain_model",
+    "export",
     "fit",
     "fit_linked",
     "images_at",

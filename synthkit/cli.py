@@ -19,6 +19,7 @@ import click
 
 from synthkit import __version__
 from synthkit.cli_explain import explain
+from synthkit.cli_export import export
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
 from synthkit.cli_trust import attest, keys, log, sign, write_verifier
@@ -71,7 +72,7 @@ def main() -> None:
     """
 
 
-for _command in (policy, explain, keys, sign, attest, log, vault, shred):
+for _command in (policy, explain, export, keys, sign, attest, log, vault, shred):
     main.add_command(_command)
 
 

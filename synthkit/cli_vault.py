@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from synthkit.cli_options import JSON, show
+from synthkit.errors import JobError
 
 
 @click.group()
@@ -52,6 +53,8 @@ def lock(file: Path, recipients: tuple[str, ...], output: Path | None, as_json: 
     from synthkit.data.vault import lock as encrypt
     from synthkit.synthesizers.locked import lock_folder
 
+    if file.is_dir() and not (file / "model.json").is_file():
+        raise JobError(f"{file}: is a folder, and holds no saved model; encrypt files one by one")
     target = output or file.with_name(file.name + SUFFIX)
     (lock_folder if file.is_dir() else encrypt)(file, target, recipients)
     show({"output": str(target)}, f"{target} written. {file} is still there: 'synthkit shred' destroys it.", as_json)

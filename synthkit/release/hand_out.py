@@ -80,7 +80,7 @@ def hand_out(job: Job, event: DpEvent, ledger: Ledger, *, internal: Path | None 
     if "policy" not in manifest:
         raise JobError(f"{held}: its manifest tells of no policy; it was not made by a release")
     decided = _ask(job, event, ledger, held, manifest)
-    evidence = tuple(_figures(manifest))
+    evidence = tuple(figures_in(manifest))
     if not decided.allowed and not decided.waits_for_people:
         raise PolicyDenied(f"{decided}\nNothing left. The bundle is kept in {held}, and what it cost stays spent")
     folder = held
@@ -120,10 +120,10 @@ def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping
         trust = sign.trusted(job.trust)
         stated, verify = list(sign.attestations(held, trust)), sign.believes(trust)
     first = permission.recorded(manifest["policy"])
-    return gate(job.asker.applied.reread(), first, asked, parcel, _figures(manifest), stated, verify=verify)
+    return gate(job.asker.applied.reread(), first, asked, parcel, figures_in(manifest), stated, verify=verify)
 
 
-def _figures(manifest: Mapping[str, Any]) -> list[Evidence]:
+def figures_in(manifest: Mapping[str, Any]) -> list[Evidence]:
     """The figures of a manifest, as they were before JSON, which has no number for what cannot be computed."""
     return [
         Evidence(
@@ -145,4 +145,4 @@ def _ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None
     return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
-__all__ = ["Release", "hand_out", "held_for"]
+__all__ = ["Release", "figures_in", "hand_out", "held_for"]

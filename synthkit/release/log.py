@@ -1,4 +1,6 @@
-"""The house's log: one entry for each bundle that was handed out, which cannot be taken back unnoticed.
+"""The house's log: one entry for each bundle that was handed out, and for each copy that left (it says to whom).
+
+None can be taken back unnoticed.
 
 Entries are the leaves of a tree (RFC 6962). Its root after each entry, the head, is kept beside, signed where there
 is a key (``SYNTHKIT_LOG_KEY``). Whoever holds an old head can be shown that nothing before it changed, and
@@ -59,8 +61,7 @@ def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = 
     Raises:
         LedgerError: the log is damaged, or the clock stands before its head.
     """
-    at = verify_alone.write_time(now or datetime.now(UTC))
-    signer = _house_key()
+    at, signer = verify_alone.write_time(now or datetime.now(UTC)), _house_key()
     entry = {
         "at": at,
         "bundle": verify_alone.manifest_digest(folder),
@@ -68,26 +69,71 @@ def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = 
         "gate": verify_alone.digest_of(folder / verify_alone.GATE),
     }
     with ledger.transaction(write=True) as connection:
-        _tables.create_all(connection)
-        append_only.arm(connection, _log.name, "position")
-        append_only.arm(connection, _heads.name, "size")
-        leaves, heads = _read(connection, ledger)
-        if heads and at < heads[-1]["at"]:
-            raise LedgerError(
-                f"{ledger.location}: the clock says {at}, before the log's head ({heads[-1]['at']}); set the clock right"
-            )
+        leaves, heads = _opened(connection, ledger, at)
         place = _place(leaves, entry["bundle"], entry["gate"])
         if place is not None:
             last = heads[-1]
             envelope = _signed(_plain(last), signer) if signer else last["envelope"]
             _write_proof(folder, leaves, place, _plain(last), envelope)
             return
-        leaves.append(verify_alone.canonical(entry))
-        head = {"at": at, "root": _root([leaf_hash(leaf.encode()) for leaf in leaves]).hex(), "size": len(leaves)}
-        envelope = _signed(head, signer)
-        connection.execute(_log.insert().values(position=len(leaves) - 1, leaf=leaves[-1]))
-        connection.execute(_heads.insert().values(**head, envelope=envelope))
+        head, envelope = _append(connection, leaves, entry, signer)
     _write_proof(folder, leaves, len(leaves) - 1, head, envelope)
+
+
+def record(ledger: Ledger, folder: Path, receipt: Path, *, dataset: str, to: str, now: datetime) -> str:
+    """Enter that a copy of a bundle left.
+
+    Args:
+        ledger: whose database holds the log.
+        folder: the bundle.
+        receipt: what the gate said of this copy; its digest is logged.
+        dataset: what it was made of.
+        to: who gets it.
+        now: the time.
+
+    Returns:
+        where it stands, in words.
+
+    Raises:
+        LedgerError: the log is damaged, or the clock stands before its head.
+    """
+    entry = {
+        "at": verify_alone.write_time(now),
+        "bundle": verify_alone.manifest_digest(folder),
+        "dataset": dataset,
+        "gate": verify_alone.digest_of(receipt),
+        "to": to,
+    }
+    with ledger.transaction(write=True) as connection:
+        leaves, _ = _opened(connection, ledger, entry["at"])
+        _append(connection, leaves, entry, _house_key())
+    return f"entry {len(leaves)}"
+
+
+def _opened(connection: sa.Connection, ledger: Ledger, at: str) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Entries and heads of a log that may be written at the time ``at``; it is made where there is none."""
+    _tables.create_all(connection)
+    append_only.arm(connection, _log.name, "position")
+    append_only.arm(connection, _heads.name, "size")
+    leaves, heads = _read(connection, ledger)
+    if heads and at < heads[-1]["at"]:
+        raise LedgerError(
+            f"{ledger.location}: the clock says {at}, before the log's head ({heads[-1]['at']}); set the clock right"
+        )
+    return leaves, heads
+
+
+def _append(
+    connection: sa.Connection, leaves: list[str], entry: Mapping[str, str], signer: Signer | None
+) -> tuple[dict[str, Any], str | None]:
+    """One more entry, and the head over all; ``leaves`` grows."""
+    leaves.append(verify_alone.canonical(entry))
+    root = _root([leaf_hash(leaf.encode()) for leaf in leaves]).hex()
+    head = {"at": entry["at"], "root": root, "size": len(leaves)}
+    envelope = _signed(head, signer)
+    connection.execute(_log.insert().values(position=len(leaves) - 1, leaf=leaves[-1]))
+    connection.execute(_heads.insert().values(**head, envelope=envelope))
+    return head, envelope
 
 
 def prove(ledger: Ledger, folder: Path) -> str:
@@ -307,4 +353,4 @@ def _consistency(size: int, hashes: Sequence[bytes], *, whole: bool = True) -> l
     return [*_consistency(size - half, hashes[half:], whole=False), _root(hashes[:half])]
 
 
-__all__ = ["KEY", "consistency", "enter", "prove", "read", "read_head", "verify"]
+__all__ = ["KEY", "consistency", "enter", "prove", "read", "read_head", "record", "verify"]

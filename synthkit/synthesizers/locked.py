@@ -67,13 +67,11 @@ def write_locked(path: Path, save: Callable[[Place], None], recipients: Sequence
 
 
 def lock_folder(folder: Path, target: Path, recipients: Sequence[str]) -> None:
-    """Encrypt a saved model's folder into one file.
+    """Encrypt a folder, such as a saved model's, into one file.
 
     Raises:
-        JobError: the folder holds no model, or as :func:`write_locked`.
+        JobError: as :func:`write_locked`; or the folder cannot be read.
     """
-    if not (folder / "model.json").is_file():
-        raise JobError(f"{folder}: is a folder, and holds no saved model; encrypt files one by one")
     names = [Path(here) / name for here, _, found in os.walk(folder) for name in found]
 
     def copy(inside: Place) -> None:
