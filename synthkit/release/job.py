@@ -47,6 +47,7 @@ class Job:
         asker: who asks for it, under which policy.
         handling: what the release says about how it is to be handled.
         trust: the file of keys whose signatures count, or None.
+        credentials: of images: the file of the key that signs each PNG file, or None.
     """
 
     dataset: str
@@ -65,6 +66,7 @@ class Job:
     asker: Asker = Asker()
     handling: Handling = Handling()
     trust: Path | None = None
+    credentials: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Job:
@@ -111,6 +113,7 @@ class Job:
             asker=_asker(document, folder),
             handling=Handling.from_dict(document.get("handling", {})),
             trust=folder / document["trust"] if "trust" in document else None,
+            credentials=folder / document["credentials"] if "credentials" in document else None,
         )
 
 

@@ -45,11 +45,13 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.release import bundle, explaining, permission, sampling, sign
+from synthkit.release.credentials import Credentials, read_credentials
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
 from synthkit.release.permission import Asker
+from synthkit.release.pictures import MOST_FILES
 from synthkit.synthesizers.base import Model, Progress, settings_of, silent
 from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
 
@@ -188,6 +190,7 @@ def run(
     vault.check_recipients()  # what cannot be used is found out before anything is paid for
     if job.trust is not None:
         sign.trusted(job.trust)
+    stamping = _credentials(job)
     actions = ["plan", "train"]
     actions += ["assess-internal"] if job.internal else []
     actions += ["explain"] if job.explain else []
@@ -205,7 +208,9 @@ def run(
     )
     try:
         first = decide(ledger.spent(job.dataset).epsilon)  # others may have reserved meanwhile
-        return _run_reserved(job, priced, first, sessions, ledger, reservation, noise, allow_unreviewed, progress)
+        return _run_reserved(
+            job, priced, first, sessions, ledger, reservation, noise, allow_unreviewed, stamping, progress
+        )
     except BaseException as problem:
         if not any(session.trace for session in sessions):
             _give_back(ledger, reservation, problem)
@@ -294,6 +299,19 @@ def fit_job(
     return model
 
 
+def _credentials(job: Job) -> Credentials | None:
+    """What signs each image, found to be usable before anything is paid for."""
+    if job.credentials is None:
+        return None
+    if not isinstance(job.schema, ImageSchema):
+        raise JobError("credentials are for images: a table carries its label in other ways; leave them out")
+    if job.rows > MOST_FILES:
+        raise JobError(
+            f"credentials go into PNG files, and {job.rows} images are too many for files of their own (at most {MOST_FILES})"
+        )
+    return read_credentials(job.credentials)
+
+
 def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
     _refuse_price(job, priced, allow_unreviewed)
     if os.path.lexists(job.output):
@@ -345,6 +363,7 @@ def _run_reserved(
     reservation: str,
     noise: NoiseSource,
     allow_unreviewed: bool,
+    stamping: Credentials | None,
     progress: Progress,
 ) -> Release:
     kept: list[Path] = []
@@ -353,7 +372,7 @@ def _run_reserved(
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
         explained = explain_model(made.model, progress=_within(progress, 0.95, 0.96)) if job.explain else None
-        facts = replace(facts, policy=permission.record(first, job.asker))
+        facts = replace(facts, policy=permission.record(first, job.asker), credentials=stamping)
         beside = _internal(job, made, progress, explained) if job.internal else None
         progress(0.97, "writing the bundle")
         held = held_for(job.output)
