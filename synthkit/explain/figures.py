@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synthkit.explain.agreement import Agreement
     from synthkit.explain.images import Picture
     from synthkit.explain.model import Subject
+    from synthkit.privacy.mechanisms.attributions import NoisyImportance
 
 MOST_COLUMNS = 15  # drawn one by one; the others are in the table
 _WIDTH, _LEFT, _RIGHT, _ROW = 640, 170, 46, 26
@@ -181,6 +182,12 @@ def by_value(subject: Subject, most: int = 8) -> list[dict[str, Any]]:
         ]
         found.append({"column": name, "lines": lines})
     return found
+
+
+def ranked(found: NoisyImportance) -> list[tuple[str, float]]:
+    """Columns with what they matter on real rows, the most important first."""
+    order = np.argsort(-found.values, kind="stable")
+    return [(found.columns[j], float(found.values[j])) for j in order]
 
 
 def badges(subject: Subject, place: int | None = None) -> list[tuple[str, str, bool]]:
@@ -368,6 +375,7 @@ __all__ = [
     "overlay",
     "picture",
     "pictures",
+    "ranked",
     "swarm",
     "waterfall",
 ]

@@ -14,12 +14,14 @@ from synthkit.documents import write_atomically
 from synthkit.errors import ExplanationError, JobError
 from synthkit.explain import agreement, defects, figures
 from synthkit.explain.images import ImageExplanation, explain_images
+from synthkit.explain.linked import explain_linked
 from synthkit.explain.model import Explanation, explain_model
 from synthkit.release import report
 from synthkit.release.sampling import home_of
 from synthkit.release.verify_alone import MANIFEST
-from synthkit.synthesizers.base import Progress, discriminator_of, load, read_model_card, silent
-from synthkit.synthesizers.image_model import load_image_model
+from synthkit.synthesizers.base import Progress, discriminator_of, load, silent
+from synthkit.synthesizers.image_model import ImageModel
+from synthkit.synthesizers.linked import LinkedModel
 from synthkit.synthesizers.locked import place
 
 if TYPE_CHECKING:
@@ -82,14 +84,27 @@ def explain_saved(
     if (folder / MANIFEST).exists() and not (folder / "model").is_dir() and (folder / PAGE).exists():
         raise JobError(f"{folder}: this bundle holds no model; its explanation is {folder / PAGE}")
     home = place(home_of(folder))  # an encrypted file is opened once
-    card = read_model_card(home)
-    if "classes" in card["schema"]:
-        image_model = load_image_model(home)
-        judge = discriminator_of(image_model)
-        return explain_images(image_model, seed=seed, judge=None if judge is None else judge.pushed)
-    if "columns" not in card["schema"]:
-        raise ExplanationError(f"{home}: a model of {card['method']}; explained are models of one table, and of images")
-    return explain_model(load(home), rows=rows, seeds=seeds, seed=seed, progress=progress)
+    return public(load(home), rows=rows, seeds=seeds, seed=seed, progress=progress)
+
+
+def public(
+    model: Any, *, rows: int = 200, seeds: int = 5, seed: int = 0, progress: Progress = silent
+) -> Explanation | ImageExplanation:
+    """The free explanation of a released model of any kind: of one table, of two linked ones, or of images.
+
+    Args:
+        model: as fitting released it.
+        rows, seeds, seed, progress: as for :func:`~synthkit.explain.model.explain_model`; of images, ``seed`` alone.
+
+    Raises:
+        ExplanationError: a model that cannot be explained.
+    """
+    if isinstance(model, ImageModel):
+        judge = discriminator_of(model)
+        return explain_images(model, seed=seed, judge=None if judge is None else judge.pushed)
+    if isinstance(model, LinkedModel):
+        return explain_linked(model, rows=rows, seeds=seeds, seed=seed, progress=progress)
+    return explain_model(model, rows=rows, seeds=seeds, seed=seed, progress=progress)
 
 
 def internal(

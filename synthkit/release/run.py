@@ -34,7 +34,8 @@ from synthkit.errors import (
     UnreviewedSchema,
 )
 from synthkit.evidence import Evidence
-from synthkit.explain.model import Explanation, explain_model
+from synthkit.explain.images import ImageExplanation
+from synthkit.explain.model import Explanation
 from synthkit.policy.decide import Decision
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
@@ -45,6 +46,7 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.release import bundle, explaining, permission, sampling, sign
+from synthkit.release.charged import Charged
 from synthkit.release.credentials import Credentials, read_credentials
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
@@ -115,6 +117,7 @@ class Made:
         kind: one table, two, or images.
         model, synthetic, evidence: released values.
         training, held: the locked rows of both parts; ``held`` is None without a holdout.
+        charged: what the explanation asked of held-out rows.
     """
 
     kind: Kind
@@ -123,6 +126,7 @@ class Made:
     evidence: tuple[Evidence, ...]
     training: Any
     held: Any
+    charged: Charged = Charged()
 
     @property
     def frames(self) -> Sequence[pd.DataFrame | Images]:
@@ -371,7 +375,7 @@ def _run_reserved(
         made = produce(job, priced, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output)))
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
-        explained = explain_model(made.model, progress=_within(progress, 0.95, 0.96)) if job.explain else None
+        explained = _explained(made, _within(progress, 0.95, 0.96)) if job.explain else None
         facts = replace(facts, policy=permission.record(first, job.asker), credentials=stamping)
         beside = _internal(job, made, progress, explained) if job.internal else None
         progress(0.97, "writing the bundle")
@@ -441,7 +445,11 @@ def produce(
     evidence: tuple[Evidence, ...] = ()
     if held is not None:
         evidence = kind.assess(held, sessions[1], synthetic, _within(progress, 0.75, 0.95))
-    return Made(kind, model, synthetic, evidence, training, held)
+    asked = Charged()
+    if job.explain_charged:
+        progress(0.95, "explaining held-out rows")
+        asked = kind.explain(held, sessions[1], synthetic)
+    return Made(kind, model, synthetic, (*evidence, *asked.evidence), training, held, asked)
 
 
 def _ran(priced: Price, sessions: Sequence[Session]) -> DpEvent:
@@ -484,12 +492,18 @@ def facts_of(
     )
 
 
-def _internal(job: Job, made: Made, progress: Progress, explained: Explanation | None) -> Path:
+def _explained(made: Made, progress: Progress) -> Explanation | ImageExplanation:
+    """The public explanation, with what was paid for."""
+    found = explaining.public(made.model, progress=progress)
+    return made.charged.beside(found) if isinstance(found, Explanation) else found
+
+
+def _internal(job: Job, made: Made, progress: Progress, explained: Explanation | ImageExplanation | None) -> Path:
     """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
     progress(0.96, "exact figures (internal)")
     folder = _beside(job.output, "internal")
     made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
-    if explained:
+    if isinstance(explained, Explanation):
         real = internal_codes(made.training, allowed=job.internal)
         control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
         explaining.internal(folder, explained, (real, control), made.synthetic.codes, made.model.schema)

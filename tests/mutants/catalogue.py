@@ -744,7 +744,7 @@ def _explain_mutants() -> list[Mutant]:
             "explain: a public explanation opens real rows",
             {
                 "synthkit/release/run.py": (
-                    ("explained = explain_model(made.model,", "explained = explain_model((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
+                    ("found = explaining.public(made.model,", "found = explaining.public((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
                 )
             },
             "what is called free was paid by somebody",
