@@ -742,6 +742,7 @@ def _show_price(priced: Price, as_json: bool) -> None:
         "unit": str(budget.unit),
         "parts": parts,
         "seconds": priced.seconds,
+        "explaining": priced.explaining,
         "megabytes": priced.megabytes,
     }
     epsilon = "infinite: no guarantee, cannot be released" if facts["epsilon"] is None else f"{priced.epsilon:.4g}"
@@ -756,6 +757,8 @@ def _show_price(priced: Price, as_json: bool) -> None:
             lines.append(f"            {entry['note']}")
     if len(parts) > 1:
         lines.append("  Every unit is in one of the two, so they compose in parallel.")
+    if priced.explaining:
+        lines.append(f"  The explanation takes about {_duration(priced.explaining)} of it.")
     lines.append(f"forecast: about {_duration(priced.seconds)}, {priced.megabytes / 1000:.1f} GB (two cores, no GPU)")
     show(facts, "\n".join(lines), as_json)
 

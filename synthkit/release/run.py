@@ -74,12 +74,14 @@ class Price:
         holdout: plan of the quality report, or None without a holdout.
         share: probability of the holdout.
         cells: rows times columns of the synthetic table, or of both; of images, about as much work.
+        explaining: forecast of the explanation's time, in seconds; 0 where none is asked for.
     """
 
     training: Plan
     holdout: Plan | None
     share: float
     cells: int
+    explaining: float = 0.0
 
     @property
     def event(self) -> DpEvent:
@@ -90,8 +92,8 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        """Forecast for two cores: the fit, the quality report, and drawing, writing and verifying the table."""
-        return sum(plan.seconds or 0.0 for plan in self._plans) + 1e-6 * self.cells
+        """Forecast for two cores: the fit, quality report, explanation, and drawing, writing, verifying the table."""
+        return sum(plan.seconds or 0.0 for plan in self._plans) + 1e-6 * self.cells + self.explaining
 
     @property
     def megabytes(self) -> float:
@@ -164,7 +166,8 @@ def _price(job: Job) -> Price:
     held = round(job.schema.rows * job.holdout)
     training = kind.recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
     report = kind.report(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
-    return Price(training, report, job.holdout, kind.cells(job.rows))
+    seconds = sum(explaining.forecast(schema) for schema in kind.schemas) if job.explain else 0.0
+    return Price(training, report, job.holdout, kind.cells(job.rows), seconds)
 
 
 def run(

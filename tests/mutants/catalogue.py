@@ -741,6 +741,18 @@ def _explain_mutants() -> list[Mutant]:
             "tests/release/test_explaining.py",
         ),
         Mutant(
+            "explain: what is asked of the holdout is not priced",
+            {"synthkit/assess/holdout.py": (("asked).event, *(cost(scale) for _, cost in beside)])", "asked).event])"),)},
+            "held-out rows are read once more than was agreed",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
+            "explain: charged figures are called free",
+            {"synthkit/release/charged.py": (('payment="charged" if paid else public.payment', "payment=public.payment"),)},
+            "what real rows told is shown as if it had cost nothing",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
             "explain: a public explanation opens real rows",
             {
                 "synthkit/release/run.py": (
@@ -765,6 +777,7 @@ def _release_mutants() -> list[Mutant]:
     internal = "synthkit/assess/internal.py"
     export, sampling, verbs = (f"synthkit/release/{name}.py" for name in ("export", "sampling", "verbs"))
     locked = "synthkit/synthesizers/locked.py"
+    credentials, pictures = "synthkit/release/credentials.py", "synthkit/release/pictures.py"
     enforcement, signing = "tests/release/test_enforcement.py", "tests/release/test_sign.py"
     exporting, models = "tests/release/test_export.py", "tests/release/test_locked_models.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
@@ -905,6 +918,18 @@ def _release_mutants() -> list[Mutant]:
             {locked: (("entry.compress_type == zipfile.ZIP_STORED for entry", "True for entry"),)},
             "a small file fills the memory",
             models,
+        ),
+        (
+            "credentials: any pixels will do",
+            {pictures: (("plain(contents[name]) != (content, stamped)", "plain(contents[name])[1] != stamped"),)},
+            "a PNG file shows another image than the table of pixels",
+            "tests/release/test_credentials.py",
+        ),
+        (
+            "credentials: an expired key signs",
+            {credentials: (("    if (now or datetime.now(UTC)) >= own.not_valid_after_utc:\n", "    if False:\n"),)},
+            "images carry a signature that nobody will accept",
+            "tests/release/test_credentials.py",
         ),
         (
             "label: not verified",

@@ -18,12 +18,12 @@ from PIL import Image
 
 import synthkit as sk
 from synthkit.cli import main
-from synthkit.errors import JobError, VerificationFailed
-from synthkit.release import bundle, credentials
+from synthkit.errors import DataError, JobError, VerificationFailed
+from synthkit.release import bundle, credentials, pictures
 from synthkit.release.credentials import SOURCE_TYPE, new_credentials, plain, read_credentials
 from synthkit.release.job import Job
 from synthkit.release.run import run
-from tests.images import write
+from tests.images import images, schema, write
 from tests.release.test_job import write as write_table
 
 HERE = importlib.util.find_spec("c2pa") is not None
@@ -75,6 +75,30 @@ def test_what_carries_no_credentials(tmp_path: Path, kind: str) -> None:
         job = replace(job, rows=10_001)
     with pytest.raises(JobError, match=told):
         run(job, sk.Ledger(tmp_path / "ledger.sqlite"))
+
+
+def fake(images: list[bytes]) -> list[bytes]:
+    """One more chunk where a credential would be; its content is not looked at here."""
+    chunk = b"\0\0\0\4caBXdata" + (0).to_bytes(4, "big")
+    return [content[:33] + chunk + content[33:] for content in images]  # after the header
+
+
+def test_every_form_is_compared_with_credentials_as_without(tmp_path: Path) -> None:
+    drawn = images(schema(), rows=6)
+    sheet = pictures.Pictures(schema(), 6)
+    pictures.write(tmp_path, drawn, sheet, {}, fake)
+    contents = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    names = [name for name in contents if name.endswith(".png")]
+    assert len(names) == 6 and all(plain(contents[name])[1] == 1 for name in names)
+    pictures.check(sheet, contents, stamped=True)
+    for change, stamped in (
+        ({}, False),
+        ({names[0]: plain(contents[names[0]])[0]}, True),
+        ({names[0]: fake([contents[names[0]]])[0]}, True),
+        ({names[0]: contents[names[1]]}, True),
+    ):
+        with pytest.raises(DataError, match="differ in"):
+            pictures.check(sheet, {**contents, **change}, stamped=stamped)
 
 
 def test_keys_that_cannot_be_used(tmp_path: Path) -> None:

@@ -214,7 +214,8 @@ def test_a_table_without_target_or_of_one_class_is_explained_as_far_as_it_goes()
 
 def test_what_is_asked_of_the_holdout_is_priced_and_shown(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    asked = job(tmp_path / "out", explain=True, explain_charged=("importance", "defects"), holdout=0.3)
+    asked = job(tmp_path / "out", method="independent", settings={}, explain=True, holdout=0.3)
+    asked = replace(asked, explain_charged=("importance", "defects"))
     priced, plain = run.price(asked), run.price(replace(asked, explain_charged=()))
     assert priced.holdout is not None and plain.holdout is not None
     assert set(priced.holdout.noise) == {"holdout", "importance", "defects"}
