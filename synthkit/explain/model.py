@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _BACKGROUND, _WIDE_BACKGROUND, _WIDE = 100, 25, 25  # rows; fewer where there are many columns
 _EFFORT, _OTHER_EFFORT = 8_000_000, 3_000_000  # rows that the discriminator is asked for, by the first seed and others
 _OTHER_SEEDS = 100  # rows that seeds beyond the first explain, at most, where there are many columns
-_FURTHER = 8  # times that each seed explains as many rows again, where the seeds disagree on the order
+_FURTHER = 4  # times that each seed explains as many rows again, where the seeds disagree on the order
 _LIME_BACKGROUND = 40
 _TRAIN_ROWS = 10_000
 _LIME_ROWS = 12

@@ -105,7 +105,8 @@ def reads(parts: Sequence[str], schema: Schema, budget: Budget) -> list[tuple[st
 
 def read(parts: Sequence[str], held: Private[Table], session: Session, synthetic: NDArray[np.int32]) -> Charged:
     """Run what :func:`reads` priced."""
-    found, wrong, missing = None, None, ()
+    found, wrong = None, None
+    missing: tuple[str, ...] = ()
     if "importance" in parts:
         try:
             found = importance.charged(held, session, synthetic)

@@ -286,7 +286,7 @@ def write_model_card(
     folder: Place, method_name: str, schema: Writable, parameters: Mapping[str, Any], weights: bytes
 ) -> None:
     """Write ``weights.safetensors`` and ``model.json`` with its digests, the card last."""
-    write = write_into
+    write: Callable[[Any, bytes], None] = write_into
     if isinstance(folder, Path):
         folder.mkdir(parents=True)
         write = write_atomically
