@@ -72,11 +72,13 @@ def shred(paths: tuple[Path, ...], early: bool, as_json: bool) -> None:
     Example:
       synthkit shred release.internal/ --yes
     """
-    from synthkit.release.retention import destroy
+    from synthkit.release.retention import beside, destroy
 
     count = destroy(paths, early=early)
+    left = [str(path) for path in beside(paths)]
     text = f"{count} files overwritten and removed. Backups, snapshots and flash memory may still hold old bytes."
-    show({"files": count}, text, as_json)
+    text += f"\nStill there, of the same release: {', '.join(left)}" if left else ""
+    show({"files": count, "left": left}, text, as_json)
 
 
 __all__ = ["shred", "vault"]

@@ -68,6 +68,8 @@ def test_a_release_keeps_its_model_encrypted(tmp_path: Path, public: str) -> Non
     command("explain", kept, "--rows", 20, "--seeds", 2, "-o", tmp_path / "why")
     assert json.loads((tmp_path / "why/explanation.json").read_text())["payment"] == "free"
     assert len(sk.load(kept).sample(5).frame) == 5
+    told = command("shred", folder, "--yes", "--early")
+    assert f"Still there, of the same release: {kept}" in told and kept.exists()
     command("shred", kept, "--yes")
     assert not kept.exists()
 
