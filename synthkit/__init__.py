@@ -16,26 +16,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synthkit.data.drafts import draft as draft_schema
     from synthkit.data.image_files import images_at
     from synthkit.data.image_schema import ImageSchema
-    from synthkit.data.images import Images, ImageSource, read_images
+    from synthkit.data.images import Images, ImageSource
     from synthkit.data.linked import LinkedSchema
     from synthkit.data.schema import Schema, Unit
     from synthkit.evidence import Evidence
-    from synthkit.explain.model import Explanation, explain_model
+    from synthkit.explain.model import Explanation
     from synthkit.policy.document import Policy
     from synthkit.privacy.budget import Adjacency, Budget
     from synthkit.privacy.ledger import Ledger
+    from synthkit.release.export import Exported, export
     from synthkit.release.hand_out import Release
     from synthkit.release.handling import Handling
     from synthkit.release.job import Job
     from synthkit.release.linked import fit_linked, price_linked
     from synthkit.release.permission import Asker
     from synthkit.release.run import Price, fit, price, resume, run
+    from synthkit.release.sampling import load, load_linked, save
     from synthkit.release.seals import verify
-    from synthkit.synthesizers.base import Synthetic, load, method
-    from synthkit.synthesizers.linked import load_linked
+    from synthkit.release.verbs import draft_schema, explain_model, read_images
+    from synthkit.synthesizers.base import Synthetic, method
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _HOMES = {
     "Budget": "synthkit.privacy.budget:Budget",
     "Evidence": "synthkit.evidence:Evidence",
     "Explanation": "synthkit.explain.model:Explanation",
+    "Exported": "synthkit.release.export:Exported",
     "Handling": "synthkit.release.handling:Handling",
     "ImageSchema": "synthkit.data.image_schema:ImageSchema",
     "ImageSource": "synthkit.data.images:ImageSource",
@@ -58,19 +60,21 @@ _HOMES = {
     "Schema": "synthkit.data.schema:Schema",
     "Synthetic": "synthkit.synthesizers.base:Synthetic",
     "Unit": "synthkit.data.schema:Unit",
-    "draft_schema": "synthkit.data.drafts:draft",
-    "explain_model": "synthkit.explain.model:explain_model",
+    "draft_schema": "synthkit.release.verbs:draft_schema",
+    "explain_model": "synthkit.release.verbs:explain_model",
+    "export": "synthkit.release.export:export",
     "fit": "synthkit.release.run:fit",
     "fit_linked": "synthkit.release.linked:fit_linked",
     "images_at": "synthkit.data.image_files:images_at",
-    "load": "synthkit.synthesizers.base:load",
-    "load_linked": "synthkit.synthesizers.linked:load_linked",
+    "load": "synthkit.release.sampling:load",
+    "load_linked": "synthkit.release.sampling:load_linked",
     "method": "synthkit.synthesizers.base:method",
     "price": "synthkit.release.run:price",
     "price_linked": "synthkit.release.linked:price_linked",
-    "read_images": "synthkit.data.images:read_images",
+    "read_images": "synthkit.release.verbs:read_images",
     "resume": "synthkit.release.run:resume",
     "run": "synthkit.release.run:run",
+    "save": "synthkit.release.sampling:save",
     "verify": "synthkit.release.seals:verify",
 }
 
@@ -94,6 +98,7 @@ __all__ = [
     "Budget",
     "Evidence",
     "Explanation",
+    "Exported",
     "Handling",
     "ImageSchema",
     "ImageSource",
@@ -110,6 +115,7 @@ __all__ = [
     "__version__",
     "draft_schema",
     "explain_model",
+    "export",
     "fit",
     "fit_linked",
     "images_at",
@@ -121,5 +127,6 @@ __all__ = [
     "read_images",
     "resume",
     "run",
+    "save",
     "verify",
 ]

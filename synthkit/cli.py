@@ -22,6 +22,7 @@ from synthkit.cli_anonymize import anonymize
 from synthkit.cli_attacks import risks
 from synthkit.cli_compliance import label, report
 from synthkit.cli_explain import explain
+from synthkit.cli_export import export
 from synthkit.cli_options import JSON, LEDGER, Asked, asking, refuse_existing, show, writing
 from synthkit.cli_policy import policy
 from synthkit.cli_trust import attest, keys, log, sign, write_verifier
@@ -74,7 +75,7 @@ def main() -> None:
     """
 
 
-for _command in (anonymize, policy, explain, keys, sign, attest, log, report, label, vault, shred):
+for _command in (anonymize, policy, explain, export, keys, sign, attest, log, report, label, vault, shred):
     main.add_command(_command)
 
 
@@ -232,7 +233,7 @@ def sample(
     asked: Asked,
     as_json: bool,
 ) -> None:
-    """Draw rows from a fitted MODEL: a model folder, or a bundle that has one. Free of charge.
+    """Draw rows from a fitted MODEL: a model folder, an encrypted model, or a bundle that has one. Free of charge.
 
     Of linked tables, rows and conditions are of parents; both tables are written into a new folder. Of
     images, the only condition is on their label.
@@ -243,7 +244,7 @@ def sample(
     """
     from synthkit.data.image_schema import ImageSchema
     from synthkit.data.tables import write_csv, write_parquet
-    from synthkit.release.sampling import open_model
+    from synthkit.release.sampling import load
     from synthkit.synthesizers.linked import LinkedModel
 
     where: dict[str, str] = {}
@@ -252,7 +253,7 @@ def sample(
             raise JobError(f"--where {column} is given twice; a row has one value there: draw once for each")
         where[column] = value
     refuse_existing(output)
-    fitted = open_model(model, asked.asker, dataset=dataset)
+    fitted = load(model, asker=asked.asker, dataset=dataset)
     if isinstance(fitted, LinkedModel):
         _sample_linked(fitted, rows, where, seed, output, as_json)
         return
@@ -527,6 +528,8 @@ def schema_check(
 
     read_schema = at(file)
     if isinstance(read_schema, ImageSchema):
+        if data is not None:
+            asked.asker.may("draft", dataset or read_schema.name)
         _check_image_schema(file, read_schema, data, as_json)
         return
     label = None
@@ -753,6 +756,7 @@ def _show_price(priced: Price, as_json: bool) -> None:
         "unit": str(budget.unit),
         "parts": parts,
         "seconds": priced.seconds,
+        "explaining": priced.explaining,
         "megabytes": priced.megabytes,
     }
     epsilon = "infinite: no guarantee, cannot be released" if facts["epsilon"] is None else f"{priced.epsilon:.4g}"
@@ -767,6 +771,8 @@ def _show_price(priced: Price, as_json: bool) -> None:
             lines.append(f"            {entry['note']}")
     if len(parts) > 1:
         lines.append("  Every unit is in one of the two, so they compose in parallel.")
+    if priced.explaining:
+        lines.append(f"  The explanation takes about {_duration(priced.explaining)} of it.")
     lines.append(f"forecast: about {_duration(priced.seconds)}, {priced.megabytes / 1000:.1f} GB (two cores, no GPU)")
     show(facts, "\n".join(lines), as_json)
 

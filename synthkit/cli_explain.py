@@ -34,7 +34,7 @@ def explain(
     asked: Asked,
     as_json: bool,
 ) -> None:
-    """Explain MODEL: a model folder, or a bundle that has one. Free of charge: only synthetic rows are looked at.
+    """Explain MODEL: a model folder, an encrypted model, or a bundle that has one. Free: only synthetic rows are looked at.
 
     \b
     Example:

@@ -40,6 +40,25 @@ def new(name: str, roles: tuple[str, ...], days: int, output: Path, as_json: boo
     show({"private": str(output), "entry": entry}, f"# {output}: keep it secret. For keys.toml:\n{entry}", as_json)
 
 
+@keys.command("images")
+@click.argument("organization")
+@_DAYS
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Key and certificates to write.")
+@JSON
+def images(organization: str, days: int, output: Path, as_json: bool) -> None:
+    """Make the key by which ORGANIZATION signs images (C2PA), and a root certificate of its own.
+
+    \b
+    Example:
+      synthkit keys images hospital -o images.pem
+    """
+    from synthkit.release.credentials import new_credentials
+
+    root = new_credentials(output, organization, days=days)
+    text = f"{output}: keep it secret; 'credentials: {output.name}' in a release file names it.\n{root}: for those who trust it."
+    show({"private": str(output), "root": str(root)}, text, as_json)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @_KEY

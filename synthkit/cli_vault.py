@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from synthkit.cli_options import JSON, show
+from synthkit.errors import JobError
 
 
 @click.group()
@@ -40,7 +41,9 @@ def new(output: Path, as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write.  [default: FILE with .age]")
 @JSON
 def lock(file: Path, recipients: tuple[str, ...], output: Path | None, as_json: bool) -> None:
-    """Encrypt FILE, such as a source table. A release file may name the encrypted file as its data.
+    """Encrypt FILE, such as a source table or the folder of a saved model.
+
+    A release file may name the encrypted table as its data; commands take the encrypted model as their MODEL.
 
     \b
     Example:
@@ -48,9 +51,12 @@ def lock(file: Path, recipients: tuple[str, ...], output: Path | None, as_json: 
     """
     from synthkit.data.vault import SUFFIX
     from synthkit.data.vault import lock as encrypt
+    from synthkit.synthesizers.locked import lock_folder
 
+    if file.is_dir() and not (file / "model.json").is_file():
+        raise JobError(f"{file}: is a folder, and holds no saved model; encrypt files one by one")
     target = output or file.with_name(file.name + SUFFIX)
-    encrypt(file, target, recipients)
+    (lock_folder if file.is_dir() else encrypt)(file, target, recipients)
     show({"output": str(target)}, f"{target} written. {file} is still there: 'synthkit shred' destroys it.", as_json)
 
 
@@ -66,11 +72,13 @@ def shred(paths: tuple[Path, ...], early: bool, as_json: bool) -> None:
     Example:
       synthkit shred release.internal/ --yes
     """
-    from synthkit.release.retention import destroy
+    from synthkit.release.retention import beside, destroy
 
     count = destroy(paths, early=early)
+    left = [str(path) for path in beside(paths)]
     text = f"{count} files overwritten and removed. Backups, snapshots and flash memory may still hold old bytes."
-    show({"files": count}, text, as_json)
+    text += f"\nStill there, of the same release: {', '.join(left)}" if left else ""
+    show({"files": count, "left": left}, text, as_json)
 
 
 __all__ = ["shred", "vault"]

@@ -167,21 +167,23 @@ def validate(document: Mapping[str, Any], schema_name: str, *, source: str, erro
         return
     lines = []
     for problem in problems[:10]:
-        deepest = _deepest(jsonschema.exceptions.best_match([problem]) or problem)
+        deepest = _deepest(jsonschema.exceptions.best_match([problem]) or problem, json_schema(schema_name))
         where = ".".join(str(part) for part in deepest.absolute_path) or "(top)"
-        lines.append(f"  {where}: {_told(deepest)}")
+        lines.append(f"  {where}: {_told(deepest, json_schema(schema_name))}")
     more = f"\n  ... and {len(problems) - 10} more" if len(problems) > 10 else ""
     raise error(f"{source} does not follow {schema_name}:\n" + "\n".join(lines) + more)
 
 
-def _deepest(problem: Any) -> Any:
+def _deepest(problem: Any, root: Mapping[str, Any]) -> Any:
     """Among several allowed forms, the problem with the one that was probably meant; or ``problem``."""
     while problem.validator == "oneOf":
         forms: dict[int, list[Any]] = {}
         for inner in problem.context:
             forms.setdefault(inner.schema_path[0], []).append(inner)
         meant = {
-            number: len(set(problem.instance) & set(problem.validator_value[number].get("properties", {})))
+            number: len(
+                set(problem.instance) & set(_resolved(problem.validator_value[number], root).get("properties", {}))
+            )
             for number in forms
             if isinstance(problem.instance, dict)
         }
@@ -191,11 +193,12 @@ def _deepest(problem: Any) -> Any:
     return problem
 
 
-def _told(problem: Any) -> str:
+def _told(problem: Any, root: Mapping[str, Any]) -> str:
     """A problem for people. Of what was written, single words are quoted, and never a URL: it may hold a password."""
     instance, wanted = problem.instance, problem.validator_value
     if problem.validator == "oneOf":
-        return f"{_quoted(instance)} is none of what may stand here: {'; '.join(_form(form) for form in wanted)}"
+        forms = "; ".join(_form(_resolved(form, root)) for form in wanted)
+        return f"{_quoted(instance)} is none of what may stand here: {forms}"
     message = _quoted(instance) + str(problem.message).removeprefix(repr(instance))
     if problem.validator == "additionalProperties":
         return f"{str(problem.message)[:300]}; known are {', '.join(problem.schema['properties'])}"
@@ -224,8 +227,21 @@ def _form(form: Mapping[str, Any]) -> str:
     if "enum" in form:
         return " or ".join(map(str, form["enum"]))
     if form.get("type") == "object":
-        return f"a mapping with {' and '.join(form['required'])}"
-    return {"array": "a list", "integer": "a whole number"}.get(form["type"], str(form["type"]))
+        return f"a mapping with {' and '.join(form['required'])}" if form.get("required") else "a mapping"
+    kind = form.get("type", "what its description says")
+    kinds = [kind] if isinstance(kind, str) else kind
+    told = {"array": "a list", "integer": "a whole number", "string": "text", "null": "nothing"}
+    return " or ".join(told.get(name, name) for name in kinds)
+
+
+def _resolved(form: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An allowed form written out, where it stands as a reference into its own schema (``#/$defs/name``)."""
+    while "$ref" in form:
+        target: Any = root
+        for step in str(form["$ref"]).removeprefix("#/").split("/"):
+            target = target[step]
+        form = {**target, **{name: value for name, value in form.items() if name != "$ref"}}
+    return form
 
 
 def json_schema(name: str) -> dict[str, Any]:

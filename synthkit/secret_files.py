@@ -20,10 +20,14 @@ def write_secret(path: Path, content: bytes) -> None:
         raise JobError(f"{path} exists; nothing is overwritten: name another file") from None
     except OSError as problem:
         raise JobError(f"{path}: cannot be written: {problem.strerror}; name another place") from None
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # half of it is of no use
+        raise
 
 
 def read_secret(path: Path) -> bytes:

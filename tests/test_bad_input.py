@@ -951,7 +951,11 @@ def test_every_example_runs(tmp_path: Path, released: Path, line: str, monkeypat
     shutil.copytree(Path(__file__).parent.parent / "policies", tmp_path / "policies")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_DEMO", cli._DEMO.replace("auto", "independent"))
-    if words[0] in ("sample", "verify", "explain", "log", "shred", "report", "label") or signing or membership:
+    if (
+        words[0] in ("sample", "verify", "explain", "export", "log", "shred", "report", "label")
+        or signing
+        or membership
+    ):
         assert call("release", "release.yaml").exit_code == 0
     if signing or "keys.toml" in words:
         roles = {"dora": "data-protection-officer", "eva": "ethics-board"}

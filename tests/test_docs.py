@@ -507,3 +507,17 @@ def test_scans_fit_the_schema(tmp_path: Path) -> None:
     arrays = np.load(tmp_path / "scans.npz")
     assert 0.8 < len(arrays["train_images"]) / job.schema.rows < 1.25
     assert np.unique(arrays["train_units"], return_counts=True)[1].max() <= job.schema.unit.max_rows
+
+
+def test_the_example_of_keys_is_real(tmp_path: Path) -> None:
+    """As ``synthkit keys new`` prints entries."""
+    from synthkit.release.sign import new_key, trusted
+
+    (text,) = [
+        text for language, text in FENCE.findall((ROOT / "docs/signing.md").read_text("utf-8")) if language == "toml"
+    ]
+    (tmp_path / "keys.toml").write_text(text)
+    assert {key.name for key in trusted(tmp_path / "keys.toml").keys.values()} == {"dora", "house"}
+    printed = new_key(tmp_path / "dora.key", "dora", ("data-protection-officer",))
+    shape = [line.partition(" = ")[0] for line in printed.strip().splitlines()]
+    assert shape == [line.partition(" = ")[0] for line in text.split("\n\n")[2].splitlines()]

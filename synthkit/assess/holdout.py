@@ -8,7 +8,8 @@ unit can change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,16 +38,24 @@ _ALL = 0  # the single cell that every row falls into
 _NOISE = "holdout"  # what the noise is called in a plan
 
 
-def plan(schema: Schema, budget: Budget) -> Plan:
+def plan(schema: Schema, budget: Budget, *, beside: Sequence[tuple[str, Callable[[float], DpEvent]]] = ()) -> Plan:
     """The price of the report.
 
     Args:
         schema: the holdout's schema (its ``rows`` are the holdout's share).
         budget: what the holdout may cost; the same as the training's.
+        beside: what else is asked of the same rows: what its noise is called in the plan, and what it costs with a
+            given noise. Everything gets the same noise.
     """
     asked = fidelity.distances(schema)
-    sigma = calibrate(lambda scale: plan_table(schema, budget, scale, asked).event, budget)
-    return plan_table(schema, budget, sigma, asked)
+
+    def event(scale: float) -> DpEvent:
+        return compose([plan_table(schema, budget, scale, asked).event, *(cost(scale) for _, cost in beside)])
+
+    sigma = calibrate(event, budget)
+    report = plan_table(schema, budget, sigma, asked)
+    noise = {**report.noise, **{name: sigma for name, _ in beside}}
+    return replace(report, event=event(sigma), noise=noise, seconds=(report.seconds or 0.0) + 5.0 * len(beside))
 
 
 def assess(

@@ -88,12 +88,26 @@ def put(path: Path, content: bytes) -> Path:
     Returns:
         where it is: ``path``, or ``path`` with ``.age``.
     """
-    recipients = tuple(os.environ.get(RECIPIENTS, "").split())
-    if recipients:
-        path, content = path.with_name(path.name + SUFFIX), encrypt(content, recipients)
+    if readers := recipients():
+        path, content = path.with_name(path.name + SUFFIX), encrypt(content, readers)
     write_atomically(path, content)
     path.chmod(0o600)
     return path
+
+
+def recipients() -> tuple[str, ...]:
+    """Those whom ``SYNTHKIT_RECIPIENTS`` names; empty where what stays in the house is not encrypted."""
+    return tuple(os.environ.get(RECIPIENTS, "").split())
+
+
+def check_recipients() -> None:
+    """Find out beforehand whether ``SYNTHKIT_RECIPIENTS`` can be used.
+
+    Raises:
+        JobError: one is no public key.
+    """
+    if readers := recipients():
+        encrypt(b"", readers)
 
 
 def get(path: Path) -> bytes | None:
@@ -121,4 +135,16 @@ def _identities(source: Path) -> list[Any]:
     raise JobError(f"{named}: is no identity of age; 'synthkit vault new' makes one")
 
 
-__all__ = ["IDENTITY", "RECIPIENTS", "SUFFIX", "decrypt", "encrypt", "get", "lock", "new_identity", "put"]
+__all__ = [
+    "IDENTITY",
+    "RECIPIENTS",
+    "SUFFIX",
+    "check_recipients",
+    "decrypt",
+    "encrypt",
+    "get",
+    "lock",
+    "new_identity",
+    "put",
+    "recipients",
+]

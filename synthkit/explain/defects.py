@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dp_accounting import DpEvent
 
 from synthkit.data.encoding import Table
 from synthkit.data.private import Private
@@ -36,6 +37,7 @@ from synthkit.privacy.session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+NOISE = "defects"  # what it is called in a plan
 _MOST_ROWS = 10_000  # of each side
 _EXPLAINED, _PAIRED = 600, 200  # rows whose values, and whose interactions, are computed
 _MOST_QUERIES, _MOST_CELLS = 300, 100_000
@@ -191,9 +193,13 @@ def measured(
 
 def plan(schema: Schema, budget: Budget) -> Plan:
     """The price of :func:`charged`: noisy marginals of all pairs of columns, evenly thinned where there are many."""
-    asked = _queries(schema)
-    sigma = calibrate(lambda scale: repeat(counts_event(scale, budget), len(asked)), budget)
-    return Plan(budget, repeat(counts_event(sigma, budget), len(asked)), {"defects": sigma}, 5.0, 500.0)
+    sigma = calibrate(lambda scale: event(scale, schema, budget), budget)
+    return Plan(budget, event(sigma, schema, budget), {NOISE: sigma}, 5.0, 500.0)
+
+
+def event(sigma: float, schema: Schema, budget: Budget) -> DpEvent:
+    """What :func:`charged` costs with noise ``sigma``, in rows."""
+    return repeat(counts_event(sigma, budget), len(_queries(schema)))
 
 
 def charged(holdout: Private[Table], session: Session, synthetic: NDArray[np.int32]) -> Defects:
@@ -204,7 +210,7 @@ def charged(holdout: Private[Table], session: Session, synthetic: NDArray[np.int
         session: its plan is :func:`plan`'s.
         synthetic: codes (m, d).
     """
-    found = noisy_marginals(holdout, session, _queries(holdout.schema), session.plan.noise["defects"])
+    found = noisy_marginals(holdout, session, _queries(holdout.schema), session.plan.noise[NOISE])
     return measured(found, synthetic, holdout.schema, "charged")
 
 
@@ -362,4 +368,4 @@ def _quantile(tail: float) -> float:
     return float(norm.isf(tail / 2))
 
 
-__all__ = ["Defects", "charged", "internal", "measured", "plan"]
+__all__ = ["NOISE", "Defects", "charged", "event", "internal", "measured", "plan"]

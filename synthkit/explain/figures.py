@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from synthkit.explain.agreement import Agreement
     from synthkit.explain.images import Picture
     from synthkit.explain.model import Subject
+    from synthkit.privacy.mechanisms.attributions import NoisyImportance
 
 MOST_COLUMNS = 15  # drawn one by one; the others are in the table
-_WIDTH, _LEFT, _RIGHT, _ROW = 640, 170, 46, 26
+_WIDTH, _LEFT, _RIGHT, _ROW = 640, 182, 46, 26
 
 
 def bars(subject: Subject) -> Markup:
@@ -183,6 +184,12 @@ def by_value(subject: Subject, most: int = 8) -> list[dict[str, Any]]:
     return found
 
 
+def ranked(found: NoisyImportance) -> list[tuple[str, float]]:
+    """Columns with what they matter on real rows, the most important first."""
+    order = np.argsort(-found.values, kind="stable")
+    return [(found.columns[j], float(found.values[j])) for j in order]
+
+
 def badges(subject: Subject, place: int | None = None) -> list[tuple[str, str, bool]]:
     """What is known of a figure's trustworthiness: name, words, whether it passed.
 
@@ -194,7 +201,7 @@ def badges(subject: Subject, place: int | None = None) -> list[tuple[str, str, b
     share = float(subject.surrogate.faithful.mean())
     lime = f"{share:.0%} of rows looked at", share >= 0.5
     if place is not None:
-        lime = f"local R2 {subject.surrogate.r2[place]:.2f} at this row", bool(subject.surrogate.faithful[place])
+        lime = f"local R² {subject.surrogate.r2[place]:.2f} at this row", bool(subject.surrogate.faithful[place])
     error = "exact" if one.errors is None else f"standard error {100 * one.relative_error:.1f}% of the mean value"
     return [
         ("Adds up", f"gap {one.gap:.1g}; {error}", True),  # what does not add up is never returned
@@ -316,7 +323,7 @@ def _grid(scale: Sequence[float], x: Any, top: float, bottom: float) -> list[str
 
 
 def _label(text: str, y: float) -> str:
-    return f'<text class="c-label" x="{_LEFT - 8}" y="{number(y + _ROW / 2 + 4)}" text-anchor="end">{escape(cut(text, 27))}</text>'
+    return f'<text class="c-label" x="{_LEFT - 8}" y="{number(y + _ROW / 2 + 4)}" text-anchor="end">{escape(cut(text, 24))}</text>'
 
 
 def _line(kind: str, start: float, end: float, y: float) -> list[str]:
@@ -368,6 +375,7 @@ __all__ = [
     "overlay",
     "picture",
     "pictures",
+    "ranked",
     "swarm",
     "waterfall",
 ]

@@ -23,14 +23,14 @@ from synthkit.privacy.session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NOISE = "importance"
+NOISE = "importance"  # what it is called in a plan
 _PUBLIC_ROWS = 300  # synthetic rows on which the clip is chosen
 
 
 def plan(schema: Schema, budget: Budget) -> Plan:
     """The price of :func:`charged`: one noisy sum of clipped attributions."""
     sigma = calibrate(lambda scale: importance_event(scale, budget), budget)
-    return Plan(budget, importance_event(sigma, budget), {_NOISE: sigma}, 5.0 + 1e-3 * schema.rows, 600.0)
+    return Plan(budget, importance_event(sigma, budget), {NOISE: sigma}, 5.0 + 1e-3 * schema.rows, 600.0)
 
 
 def charged(rows: Private[Table], session: Session, synthetic: NDArray[np.int32]) -> NoisyImportance:
@@ -53,9 +53,9 @@ def charged(rows: Private[Table], session: Session, synthetic: NDArray[np.int32]
         lambda codes: model.explain(codes, "charged").values if len(codes) else np.zeros((0, len(model.columns))),
         model.columns,
         clip,
-        session.plan.noise[_NOISE],
+        session.plan.noise[NOISE],
         f"gradient boosting of {model.target}, trained on synthetic rows",
     )
 
 
-__all__ = ["charged", "plan"]
+__all__ = ["NOISE", "charged", "plan"]

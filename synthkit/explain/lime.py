@@ -54,7 +54,7 @@ class Surrogate:
 
     def verdict(self, row: int) -> str:
         """One sentence on the surrogate of a row."""
-        fit = f"local R2 {self.r2[row]:.2f}"
+        fit = f"local R² {self.r2[row]:.2f}"
         if not self.faithful[row]:
             return f"Not faithful ({fit}, below {FAITHFUL}): the score is not linear around this row; do not use it."
         steady = "" if self.stability[row].stable else ", and seeds disagree on the order"

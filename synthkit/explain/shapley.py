@@ -312,6 +312,11 @@ def checked_players(
     return players
 
 
+def ready() -> None:
+    """Import what trees are explained with. At its first import it logs, which a replay would take for a difference."""
+    _shap()
+
+
 def _shap() -> Any:
     import warnings
 
@@ -365,6 +370,7 @@ __all__ = [
     "explain",
     "game",
     "raw_scores",
+    "ready",
     "sampled_values",
     "tree_interactions",
     "trees",

@@ -17,6 +17,9 @@ def labels(name: str, schema: Schema) -> list[str]:
     column = schema.modelled[name]
     if isinstance(column, Numeric):
         shown = list(column.bin_labels())
+        if isinstance(column, Datetime):  # midnight at every edge says nothing
+            times = {word.partition("T")[2] for label in shown for word in label.split() if "T" in word}
+            shown = [label.replace("T00:00:00", "") for label in shown] if times == {"00:00:00"} else shown
     elif isinstance(column, Categorical):
         shown = [str(label) for label in column.labels]
     else:

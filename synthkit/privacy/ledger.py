@@ -39,7 +39,7 @@ from sqlalchemy.pool import NullPool
 
 from synthkit.documents import canonical_json
 from synthkit.errors import BudgetExceeded, JobError, LedgerError, SynthkitError
-from synthkit.privacy import accounting, events
+from synthkit.privacy import accounting, append_only, events
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.plan import Charge
 
@@ -69,22 +69,6 @@ _meta = sa.Table(  # one row
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("sequence", sa.Integer, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
-)
-
-# INSERT OR REPLACE deletes without firing SQLite's DELETE triggers, hence the third.
-_SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER {name} BEFORE {when} BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-    for name, when in {
-        "entries_no_update": "UPDATE ON entries",
-        "entries_no_delete": "DELETE ON entries",
-        "entries_no_replace": "INSERT ON entries WHEN NEW.sequence <= (SELECT MAX(sequence) FROM entries)",
-    }.items()
-)
-_POSTGRES_TRIGGERS = (
-    """CREATE FUNCTION entries_refuse() RETURNS trigger LANGUAGE plpgsql AS
-       $$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$""",
-    """CREATE TRIGGER entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entries
-       FOR EACH STATEMENT EXECUTE FUNCTION entries_refuse()""",
 )
 
 
@@ -479,9 +463,7 @@ class Ledger:
             if self._recognise(connection):
                 return  # another process was faster
             _tables.create_all(connection, checkfirst=False)
-            triggers = _POSTGRES_TRIGGERS if connection.dialect.name == "postgresql" else _SQLITE_TRIGGERS
-            for trigger in triggers:
-                connection.exec_driver_sql(trigger)
+            append_only.arm(connection, _entries.name, "sequence")
             connection.execute(_meta.insert().values(version=_VERSION, sequence=0, hash=_GENESIS))
 
 

@@ -36,6 +36,7 @@ from synthkit.data.schema import Categorical, Continuous, Identifier, Integer, S
 from synthkit.data.tables import FrameSource, Source
 from synthkit.documents import canonical_json, write_atomically
 from synthkit.errors import JobError
+from synthkit.explain.shapley import ready
 from synthkit.privacy import accounting, events
 from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
@@ -162,6 +163,8 @@ def audit(job: Job, *, thorough: bool = False, rows: int = 200, progress: Progre
 def releasing(job: Job) -> Program:
     """The whole way of ``job``'s release as a program to replay; only ledger and disk are left out."""
     priced = price(job)
+    if job.explain_charged:
+        ready()
 
     def program(frame: pd.DataFrame, open_session: Opener, noise: NoiseSource) -> Mapping[str, Any]:
         steps: list[tuple[float, str]] = []
@@ -175,6 +178,7 @@ def releasing(job: Job) -> Program:
             "model": saved(made.model),
             "synthetic": made.frames,
             "evidence": made.evidence,
+            "defects": made.charged.defects and made.charged.defects.to_dict(),
             "manifest": {name: entry for name, entry in manifest.items() if name != "created"},
         }
 

@@ -51,7 +51,7 @@ from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.linked import LinkedSchema
 from synthkit.data.schema import Categorical, Datetime, Identifier, Numeric, Schema
-from synthkit.documents import canonical_json, validate
+from synthkit.documents import canonical_json, umask, validate
 from synthkit.errors import (
     BudgetExceeded,
     DataError,
@@ -68,6 +68,7 @@ from synthkit.privacy.plan import Charge
 from synthkit.release import explaining, labels, pictures, report
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.companions import COMPANIONS, companions
+from synthkit.release.credentials import Credentials
 from synthkit.release.handling import SYNTHETIC, Handling
 from synthkit.release.pictures import Pictures
 from synthkit.release.verify_alone import MANIFEST, SEALS
@@ -127,6 +128,7 @@ class Facts:
         note: what the method's plan says in words.
         handling: how the release is to be handled.
         policy: what is to be said of the policy's first decision; None where none was asked.
+        credentials: of images: what signs each PNG file; None: nothing does.
     """
 
     dataset: str
@@ -145,6 +147,7 @@ class Facts:
     note: str = ""
     handling: Handling = Handling()
     policy: Mapping[str, Any] | None = None
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,7 @@ def write(
     figures: Sequence[MarginalFigure],
     model: Path | Callable[[Path], None] | None = None,
     beside: Mapping[str, bytes] | None = None,
+    mode: int | None = None,
 ) -> dict[str, Any]:
     """Write a bundle: complete and verified, or not at all.
 
@@ -247,6 +251,7 @@ def write(
         figures: released noisy marginals beside synthetic ones, for the report.
         model: a folder to copy, or a function that writes into the folder it is given.
         beside: the two files of an explanation, by name; or none.
+        mode: of the folder; default: what new folders get. Until it has its name, it is its owner's alone.
 
     Returns:
         The manifest, as written.
@@ -265,7 +270,9 @@ def write(
         raise JobError(f"{folder.parent}: no such folder; create it first")
     manifest = manifest_of(facts)
     sheets = _sheets(facts.schema, facts.rows, facts.child_rows)
-    writers = [_writer(frame, sheet, labels.metadata(manifest)) for frame, sheet in zip(frames, sheets, strict=True)]
+    stamp = facts.credentials.stamp if facts.credentials else list
+    marks = labels.metadata(manifest)
+    writers = [_writer(frame, sheet, marks, stamp) for frame, sheet in zip(frames, sheets, strict=True)]
     known = {
         name for sheet in sheets for name in (sheet.columns if isinstance(sheet, Pictures) else sheet.schema.modelled)
     }
@@ -276,7 +283,7 @@ def write(
 
     partial = folder.parent / f".{folder.name}.partial-{secrets.token_hex(8)}"
     try:
-        partial.mkdir()
+        partial.mkdir(0o700)
         for write_files in writers:
             write_files(partial)
         if model is not None:
@@ -294,6 +301,7 @@ def write(
         (partial / MANIFEST).write_bytes(_serialise(manifest))
         verify(partial)
         _flush(partial)
+        partial.chmod(0o777 & ~umask() if mode is None else mode)
         try:
             os.rename(partial, folder)
         except OSError as problem:
@@ -335,7 +343,7 @@ def verify(folder: Path, *, beside: Collection[str] = SEALS) -> Verification:
         epsilon = _check_price(folder, manifest, schema)
         for sheet in sheets:
             if isinstance(sheet, Pictures):
-                _check_pictures(folder, sheet, contents)
+                _check_pictures(folder, manifest, sheet, contents)
             else:
                 _check_data(folder, sheet, contents)
         _check_report(folder, manifest, contents["report.html"])
@@ -411,6 +419,7 @@ def manifest_of(facts: Facts) -> dict[str, Any]:
         "not_covered": not_covered,
         "handling": facts.handling.to_dict(),
         **({} if facts.policy is None else {"policy": facts.policy}),
+        **({} if facts.credentials is None else {"credentials": facts.credentials.to_dict()}),
     }
     plain: dict[str, Any] = _plain(manifest, "manifest")
     return plain
@@ -427,6 +436,8 @@ def _check_facts(facts: Facts) -> None:
             f"schema {facts.schema.name} was drafted from data and nobody has vouched for it; read it, correct it, "
             "set 'reviewed: true', or allow it in the job"
         )
+    if facts.credentials is not None and not isinstance(facts.schema, ImageSchema):
+        raise JobError("content credentials are for images; a table carries its label in other ways")
     if facts.budget.unit != facts.schema.unit:
         raise JobError(
             f"the budget protects one {facts.budget.unit}, the schema declares one {facts.schema.unit}; "
@@ -583,12 +594,15 @@ def _sheets(
 
 
 def _writer(
-    frame: pd.DataFrame | Images, sheet: Sheet | Pictures, marks: Mapping[bytes, bytes]
+    frame: pd.DataFrame | Images,
+    sheet: Sheet | Pictures,
+    marks: Mapping[bytes, bytes],
+    stamp: Callable[[list[bytes]], list[bytes]],
 ) -> Callable[[Path], None]:
     """What writes a table's files into a folder, or the images'. Values are checked before that."""
     if isinstance(sheet, Pictures):
         assert isinstance(frame, Images), "a schema of images goes with images"
-        return lambda folder: pictures.write(folder, frame, sheet, marks)
+        return lambda folder: pictures.write(folder, frame, sheet, marks, stamp)
     assert not isinstance(frame, Images), "images go with a schema of images"
     table = _arrow(_canonical(frame, sheet), sheet.schema)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **marks})
@@ -932,10 +946,10 @@ def _check_data(folder: Path, sheet: Sheet, contents: Mapping[str, bytes]) -> No
         _doubt(folder, f"the data files do not hold what the schema declares: {problem}")
 
 
-def _check_pictures(folder: Path, sheet: Pictures, contents: Mapping[str, bytes]) -> None:
+def _check_pictures(folder: Path, manifest: Mapping[str, Any], sheet: Pictures, contents: Mapping[str, bytes]) -> None:
     """Every image against the schema, and its files against each other."""
     try:
-        pictures.check(sheet, contents)
+        pictures.check(sheet, contents, stamped="credentials" in manifest)
     except (
         DataError,
         pa.ArrowException,

@@ -19,6 +19,7 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.rows import bound_contributions, split
 from synthkit.privacy.session import Session
+from synthkit.release.charged import Charged
 from synthkit.release.charts import MarginalFigure
 from synthkit.synthesizers.base import Progress
 from synthkit.synthesizers.image_model import ImageModel, SyntheticImages
@@ -59,6 +60,9 @@ class LabelledImages:
         self, held: Private[Images, ImageSchema], session: Session, synthetic: SyntheticImages, progress: Progress
     ) -> tuple[Evidence, ...]:
         return image_report.assess(held, session, synthetic, progress=progress)
+
+    def explain(self, held: Private[Images, ImageSchema], session: Session, synthetic: SyntheticImages) -> Charged:
+        return Charged()  # nothing can be asked
 
     def internal(
         self,

@@ -42,10 +42,13 @@ class Job:
         holdout: probability with which a unit is kept for the quality report; 0: no report.
         internal: exact figures on real rows are wanted, beside the bundle.
         model: the fitted model is part of the bundle.
+        keep_model: the fitted model stays in the house, beside the bundle; encrypted where there are recipients.
         explain: the explanation of the synthetic data is part of the bundle.
+        explain_charged: what it asks of held-out rows, as part of the price: of ``charged.PARTS``.
         asker: who asks for it, under which policy.
         handling: what the release says about how it is to be handled.
         trust: the file of keys whose signatures count, or None.
+        credentials: of images: the file of the key that signs each PNG file, or None.
     """
 
     dataset: str
@@ -59,10 +62,13 @@ class Job:
     holdout: float = 0.2
     internal: bool = False
     model: bool = False
+    keep_model: bool = False
     explain: bool = False
+    explain_charged: tuple[str, ...] = ()
     asker: Asker = Asker()
     handling: Handling = Handling()
     trust: Path | None = None
+    credentials: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Job:
@@ -103,12 +109,19 @@ class Job:
             output=folder / document["output"],
             holdout=float(document.get("holdout", 0.2)),
             internal=document.get("internal") == "allow",
-            model=document.get("model", False),
-            explain=document.get("explain", False),
+            model=document.get("model", False) is True,
+            keep_model=document.get("model") == "keep",
+            explain=bool(document.get("explain", False)),
+            explain_charged=_charged(document.get("explain", False)),
             asker=asker_of(document, folder),
             handling=Handling.from_dict(document.get("handling", {})),
             trust=folder / document["trust"] if "trust" in document else None,
+            credentials=folder / document["credentials"] if "credentials" in document else None,
         )
+
+
+def _charged(explain: bool | Mapping[str, bool]) -> tuple[str, ...]:
+    return () if isinstance(explain, bool) else tuple(name for name, wanted in explain.items() if wanted)
 
 
 def asker_of(document: Mapping[str, Any], folder: Path) -> Asker:
@@ -136,10 +149,6 @@ def _refuse_for_linked(document: Mapping[str, Any], method: str, path: Path) -> 
         )
     if document.get("internal") == "allow":
         raise JobError(f"{path}: internal: exact figures are not there for linked tables; write 'internal: deny'")
-    if document.get("explain", False):
-        raise JobError(
-            f"{path}: explain: explained are models of one table, not of linked ones; write 'explain: false'"
-        )
 
 
 def _refuse_linked(method: str, path: Path) -> None:

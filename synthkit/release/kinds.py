@@ -35,7 +35,8 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.rows import bound_contributions, split
 from synthkit.privacy.session import Session
-from synthkit.release import internal
+from synthkit.release import charged, internal
+from synthkit.release.charged import Charged
 from synthkit.release.charts import MarginalFigure
 from synthkit.release.job import LINKED, Job
 from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, built, method_for
@@ -76,6 +77,9 @@ class Kind(Protocol):
     def assess(self, held: Any, session: Session, synthetic: Any, progress: Progress) -> tuple[Evidence, ...]:
         """The quality report."""
 
+    def explain(self, held: Any, session: Session, synthetic: Any) -> Charged:
+        """What the explanation asks of held-out rows, as it was priced."""
+
     def internal(self, folder: Path, training: Any, held: Any, synthetic: Any, *, allowed: bool) -> None:
         """Exact figures, into a folder beside the bundle. Nothing of them returns."""
 
@@ -93,13 +97,14 @@ class OneTable:
     source: Source
     schema: Schema
     recipe: Method
+    asked: tuple[str, ...] = ()  # of held-out rows, beside the report
 
     @property
     def schemas(self) -> tuple[Schema]:
         return (self.schema,)
 
     def report(self, schema: Schema, budget: Budget) -> Plan:
-        return holdout_report.plan(schema, budget)
+        return holdout_report.plan(schema, budget, beside=charged.reads(self.asked, schema, budget))
 
     def cells(self, rows: int) -> int:
         return rows * len(self.schema.columns)
@@ -117,6 +122,9 @@ class OneTable:
         self, held: Private[Table], session: Session, synthetic: Synthetic, progress: Progress
     ) -> tuple[Evidence, ...]:
         return holdout_report.assess(held, session, synthetic, progress=progress)
+
+    def explain(self, held: Private[Table], session: Session, synthetic: Synthetic) -> Charged:
+        return charged.read(self.asked, held, session, synthetic.codes)
 
     def internal(
         self,
@@ -174,6 +182,9 @@ class LinkedTables:
     ) -> tuple[Evidence, ...]:
         return linked_report.assess(held, session, synthetic, progress=progress)
 
+    def explain(self, held: LinkedRows, session: Session, synthetic: LinkedSynthetic) -> Charged:
+        return Charged()  # nothing can be asked
+
     def internal(self, folder: Path, training: Any, held: Any, synthetic: Any, *, allowed: bool) -> None:
         raise JobError("exact figures ('internal: allow') are not there for linked tables")
 
@@ -197,6 +208,7 @@ def kind_of(job: Job) -> Kind:
         JobError: a method, a source or a wish that does not go with the schema.
     """
     source, schema = job.source, job.schema
+    charged.check_asked(job.explain_charged, schema, job.holdout)
     if isinstance(schema, ImageSchema) or isinstance(source, ImageSource):
         from synthkit.release.image_kind import LabelledImages  # torch
 
@@ -206,14 +218,12 @@ def kind_of(job: Job) -> Kind:
             raise JobError("the data are images, and the schema is a table's; images need an ImageSchema")
         return LabelledImages(source, schema, method_for(schema, job.method, job.settings))
     if isinstance(schema, LinkedSchema):
-        if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal or job.explain:
-            raise JobError(
-                f"linked tables need two sources, method {LINKED!r}, and go without internal figures and explanations"
-            )
+        if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal:
+            raise JobError(f"linked tables need two sources, method {LINKED!r}, and go without internal figures")
         return LinkedTables(source, schema, built(Linked, job.settings))
     if isinstance(source, LinkedSource):
         raise JobError("two sources need a LinkedSchema")
-    return OneTable(source, schema, method_for(schema, job.method, job.settings))
+    return OneTable(source, schema, method_for(schema, job.method, job.settings), job.explain_charged)
 
 
 def _figures(

@@ -16,27 +16,45 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.links import LinkedPlan
 from synthkit.privacy.noise import NoiseSource
 from synthkit.release.job import LINKED, Job
-from synthkit.release.permission import Asker
+from synthkit.release.permission import Asker, permit
 from synthkit.release.run import fit_job
 from synthkit.synthesizers.base import Progress, built, silent
 from synthkit.synthesizers.linked import Linked, LinkedModel
 
 
-def price_linked(schema: LinkedSchema, budget: Budget, settings: Mapping[str, Any] | None = None) -> LinkedPlan:
+def price_linked(
+    schema: LinkedSchema,
+    budget: Budget,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    dataset: str | None = None,
+    asker: Asker = Asker(),
+) -> LinkedPlan:
     """What :func:`fit_linked` will cost, without opening any data.
 
     Args:
         schema: what is public about both tables.
         budget: what the fit may cost; its unit must be ``schema.unit``.
         settings: of :class:`~synthkit.synthesizers.linked.Linked`.
+        dataset: the ledger's name for both tables together; needed where a policy is named.
+        asker: who asks, under which policy; by default the steward, under the packaged one.
 
     Raises:
-        JobError, MethodError: a setting or the budget that cannot be.
+        JobError, MethodError: a setting or the budget that cannot be; or a policy is named, and no dataset.
+        PolicyDenied: the asker may not plan it.
     """
     if budget.unit != schema.unit:
         raise JobError(f"the budget's unit is {budget.unit}, the schemas' is {schema.unit}; they must be the same")
     budget.check_against(schema.units)
-    return built(Linked, settings).plan(schema, budget)
+    if dataset is None and asker.policy is not None:
+        raise JobError("a schema does not say which data it is about; name the dataset")
+    planned = built(Linked, settings).plan(schema, budget)
+    nothing = FrameSource(pd.DataFrame())  # a price opens no data
+    job = Job(
+        dataset or schema.parent.name, LinkedSource(nothing, nothing), schema, budget, LINKED, 0, Path(), asker=asker
+    )
+    permit(job, planned.event, ["plan"], unreviewed=True)
+    return planned
 
 
 def fit_linked(

@@ -1,4 +1,6 @@
-"""The house's log: one entry for each bundle that was handed out, which cannot be taken back unnoticed.
+"""The house's log: one entry for each bundle that was handed out, and for each copy that left (it says to whom).
+
+None can be taken back unnoticed.
 
 Entries are the leaves of a tree (RFC 6962). Its root after each entry, the head, is kept beside, signed where there
 is a key (``SYNTHKIT_LOG_KEY``). Whoever holds an old head can be shown that nothing before it changed, and
@@ -20,6 +22,7 @@ import sqlalchemy as sa
 
 from synthkit.documents import read_text, write_atomically
 from synthkit.errors import JobError, LedgerError, VerificationFailed
+from synthkit.privacy import append_only
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import verify_alone
 from synthkit.release.sign import Signer, read_key
@@ -47,6 +50,8 @@ _heads = sa.Table(
 def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = None) -> None:
     """Enter a bundle whose gate has opened, and write the proof beside its manifest (``log.json``).
 
+    A bundle that stands in the log with this very gate is not entered again: its hand-out was cut short.
+
     Args:
         ledger: whose database holds the log.
         folder: the bundle, with its ``gate.json``.
@@ -56,8 +61,7 @@ def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = 
     Raises:
         LedgerError: the log is damaged, or the clock stands before its head.
     """
-    at = verify_alone.write_time(now or datetime.now(UTC))
-    signer = _house_key()
+    at, signer = verify_alone.write_time(now or datetime.now(UTC)), _house_key()
     entry = {
         "at": at,
         "bundle": verify_alone.manifest_digest(folder),
@@ -65,18 +69,71 @@ def enter(ledger: Ledger, folder: Path, *, dataset: str, now: datetime | None = 
         "gate": verify_alone.digest_of(folder / verify_alone.GATE),
     }
     with ledger.transaction(write=True) as connection:
-        _tables.create_all(connection)
-        leaves, heads = _read(connection, ledger)
-        if heads and at < heads[-1]["at"]:
-            raise LedgerError(
-                f"{ledger.location}: the clock says {at}, before the log's head ({heads[-1]['at']}); set the clock right"
-            )
-        leaves.append(verify_alone.canonical(entry))
-        head = {"at": at, "root": _root([leaf_hash(leaf.encode()) for leaf in leaves]).hex(), "size": len(leaves)}
-        envelope = _signed(head, signer)
-        connection.execute(_log.insert().values(position=len(leaves) - 1, leaf=leaves[-1]))
-        connection.execute(_heads.insert().values(**head, envelope=envelope))
+        leaves, heads = _opened(connection, ledger, at)
+        place = _place(leaves, entry["bundle"], entry["gate"])
+        if place is not None:
+            last = heads[-1]
+            envelope = _signed(_plain(last), signer) if signer else last["envelope"]
+            _write_proof(folder, leaves, place, _plain(last), envelope)
+            return
+        head, envelope = _append(connection, leaves, entry, signer)
     _write_proof(folder, leaves, len(leaves) - 1, head, envelope)
+
+
+def record(ledger: Ledger, folder: Path, receipt: Path, *, dataset: str, to: str, now: datetime) -> str:
+    """Enter that a copy of a bundle left.
+
+    Args:
+        ledger: whose database holds the log.
+        folder: the bundle.
+        receipt: what the gate said of this copy; its digest is logged.
+        dataset: what it was made of.
+        to: who gets it.
+        now: the time.
+
+    Returns:
+        where it stands, in words.
+
+    Raises:
+        LedgerError: the log is damaged, or the clock stands before its head.
+    """
+    entry = {
+        "at": verify_alone.write_time(now),
+        "bundle": verify_alone.manifest_digest(folder),
+        "dataset": dataset,
+        "gate": verify_alone.digest_of(receipt),
+        "to": to,
+    }
+    with ledger.transaction(write=True) as connection:
+        leaves, _ = _opened(connection, ledger, entry["at"])
+        _append(connection, leaves, entry, _house_key())
+    return f"entry {len(leaves)}"
+
+
+def _opened(connection: sa.Connection, ledger: Ledger, at: str) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Entries and heads of a log that may be written at the time ``at``; it is made where there is none."""
+    _tables.create_all(connection)
+    append_only.arm(connection, _log.name, "position")
+    append_only.arm(connection, _heads.name, "size")
+    leaves, heads = _read(connection, ledger)
+    if heads and at < heads[-1]["at"]:
+        raise LedgerError(
+            f"{ledger.location}: the clock says {at}, before the log's head ({heads[-1]['at']}); set the clock right"
+        )
+    return leaves, heads
+
+
+def _append(
+    connection: sa.Connection, leaves: list[str], entry: Mapping[str, str], signer: Signer | None
+) -> tuple[dict[str, Any], str | None]:
+    """One more entry, and the head over all; ``leaves`` grows."""
+    leaves.append(verify_alone.canonical(entry))
+    root = _root([leaf_hash(leaf.encode()) for leaf in leaves]).hex()
+    head = {"at": entry["at"], "root": root, "size": len(leaves)}
+    envelope = _signed(head, signer)
+    connection.execute(_log.insert().values(position=len(leaves) - 1, leaf=leaves[-1]))
+    connection.execute(_heads.insert().values(**head, envelope=envelope))
+    return head, envelope
 
 
 def prove(ledger: Ledger, folder: Path) -> str:
@@ -90,13 +147,14 @@ def prove(ledger: Ledger, folder: Path) -> str:
         LedgerError: the log is damaged.
     """
     leaves, heads = read(ledger)
-    digest = verify_alone.manifest_digest(folder)
-    position = next((k for k, leaf in enumerate(leaves) if json.loads(leaf)["bundle"] == digest), None)
+    position = None
+    if (folder / verify_alone.GATE).is_file():
+        gate = verify_alone.digest_of(folder / verify_alone.GATE)
+        position = _place(leaves, verify_alone.manifest_digest(folder), gate)
     if position is None:
         raise VerificationFailed(f"{folder}: is not in the log of {ledger.location}; it was not handed out from here")
-    last = heads[-1]
-    head = {name: last[name] for name in ("at", "root", "size")}
-    signer = _house_key()
+    last, signer = heads[-1], _house_key()
+    head = _plain(last)
     _write_proof(folder, leaves, position, head, _signed(head, signer) if signer else last["envelope"])
     return f"entry {position + 1} of {len(leaves)}"
 
@@ -191,6 +249,20 @@ def _read(connection: sa.Connection, ledger: Ledger) -> tuple[list[str], list[Ma
     return leaves, heads
 
 
+def _place(leaves: Sequence[str], bundle: str, gate: str) -> int | None:
+    """Where a bundle with its gate was entered; None where it was not."""
+    for position, leaf in enumerate(leaves):
+        entry = json.loads(leaf)
+        if (entry["bundle"], entry["gate"]) == (bundle, gate) and "to" not in entry:
+            return position
+    return None
+
+
+def _plain(head: Mapping[str, Any]) -> dict[str, Any]:
+    """A head without its signature."""
+    return {name: head[name] for name in ("at", "root", "size")}
+
+
 def _check_signature(head: Mapping[str, Any], trust: Trust | None, ledger: Ledger) -> None:
     try:
         payload, public = verify_alone.open_envelope(head["envelope"], HEAD_TYPE)
@@ -281,4 +353,4 @@ def _consistency(size: int, hashes: Sequence[bytes], *, whole: bool = True) -> l
     return [*_consistency(size - half, hashes[half:], whole=False), _root(hashes[:half])]
 
 
-__all__ = ["KEY", "consistency", "enter", "prove", "read", "read_head", "verify"]
+__all__ = ["KEY", "consistency", "enter", "prove", "read", "read_head", "record", "verify"]

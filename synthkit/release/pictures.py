@@ -2,14 +2,15 @@
 
 images.parquet          a column ``image`` with the bytes of PNG files, a column ``label``
 images.npz              arrays ``images`` and ``labels``
-images/<class>/<n>.png  the same PNG files, where there are at most 10,000: a manifest lists each file
+images/<class>/<n>.png  the same PNG files, where there are at most 10,000: a manifest lists each file. With credentials
+                        (``credentials.py``) they have one chunk more, and every other byte is the same
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from synthkit.data.image_files import write_npz
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.errors import DataError
+from synthkit.release.credentials import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +69,18 @@ class Pictures:
         return f"{FOLDER}/{self.folder_of(code)}/{number + 1:0{len(str(self.rows))}}.png"
 
 
-def write(folder: Path, images: Images, pictures: Pictures, marks: Mapping[bytes, bytes]) -> None:
+def write(
+    folder: Path,
+    images: Images,
+    pictures: Pictures,
+    marks: Mapping[bytes, bytes],
+    stamp: Callable[[list[bytes]], list[bytes]] = list,
+) -> None:
     """Write ``images`` into ``folder`` in all their forms, with ``marks`` in the Parquet file's metadata.
+
+    Args:
+        folder, images, pictures, marks: as said.
+        stamp: what puts credentials into the PNG files of the folder.
 
     Raises:
         DataError: another number of images, another shape, or labels that are no classes.
@@ -88,7 +100,7 @@ def write(folder: Path, images: Images, pictures: Pictures, marks: Mapping[bytes
     if images.rows <= MOST_FILES:
         for code in set(codes):
             (folder / FOLDER / pictures.folder_of(code)).mkdir(parents=True)
-        for number, (content, code) in enumerate(zip(encoded, codes, strict=True)):
+        for number, (content, code) in enumerate(zip(stamp(encoded), codes, strict=True)):
             (folder / pictures.file_of(number, code)).write_bytes(content)
 
 
@@ -97,12 +109,13 @@ def files(pictures: Pictures) -> list[str]:
     return [f"{NAME}.parquet", f"{NAME}.npz"]
 
 
-def check(pictures: Pictures, contents: Mapping[str, bytes]) -> None:
+def check(pictures: Pictures, contents: Mapping[str, bytes], *, stamped: bool = False) -> None:
     """Compare every form with the schema and with the others.
 
     Args:
         pictures: as the manifest has them.
         contents: of all files of the bundle.
+        stamped: the PNG files of the folder carry one credential each; else none does.
 
     Raises:
         DataError: says what is wrong.
@@ -127,7 +140,7 @@ def check(pictures: Pictures, contents: Mapping[str, bytes]) -> None:
     expected = {pictures.file_of(n, code): encoded[n] for n, code in enumerate(codes)} if rows <= MOST_FILES else {}
     if there != set(expected):
         raise DataError(f"{FOLDER}/ does not hold one file for every image of {NAME}.parquet")
-    if different := sum(contents[name] != content for name, content in expected.items()):
+    if different := sum(plain(contents[name]) != (content, stamped) for name, content in expected.items()):
         raise DataError(f"{FOLDER}/ and {NAME}.parquet differ in {different} images")
 
 

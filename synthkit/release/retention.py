@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from synthkit.data.vault import SUFFIX
 from synthkit.errors import JobError, Refused
 from synthkit.release.verify_alone import MANIFEST, read_time
 from synthkit.secret_files import shred
@@ -43,6 +44,13 @@ def destroy(paths: Sequence[Path], *, early: bool = False, now: datetime | None 
     return len(files)
 
 
+def beside(paths: Sequence[Path]) -> list[Path]:
+    """What a release left beside its bundle, and what is still there when the bundle at one of ``paths`` is gone."""
+    names = (".internal", ".model", f".model{SUFFIX}", ".held", ".audit", ".explanation")
+    found = [path.with_name(path.name + name) for path in paths for name in names]
+    return [path for path in found if os.path.lexists(path)]
+
+
 def _check_over(folder: Path, now: datetime) -> None:
     if not (folder / MANIFEST).is_file():
         return
@@ -64,4 +72,4 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
 
 
-__all__ = ["destroy"]
+__all__ = ["beside", "destroy"]

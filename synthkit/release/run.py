@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from dp_accounting import DpEvent
 
+from synthkit.data import vault
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images, ImageSource
 from synthkit.data.schema import Schema
@@ -33,7 +34,8 @@ from synthkit.errors import (
     UnreviewedSchema,
 )
 from synthkit.evidence import Evidence
-from synthkit.explain.model import Explanation, explain_model
+from synthkit.explain.images import ImageExplanation
+from synthkit.explain.model import Explanation
 from synthkit.policy.decide import Decision
 from synthkit.privacy import accounting
 from synthkit.privacy.budget import Budget
@@ -43,12 +45,15 @@ from synthkit.privacy.ledger import Ledger
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.release import bundle, explaining, permission, sign
+from synthkit.release import bundle, explaining, permission, sampling, sign
+from synthkit.release.charged import Charged
+from synthkit.release.credentials import Credentials, read_credentials
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
 from synthkit.release.kinds import Kind, kind_of
 from synthkit.release.permission import Asker
+from synthkit.release.pictures import MOST_FILES
 from synthkit.synthesizers.base import Model, Progress, settings_of, silent
 from synthkit.synthesizers.linked import LinkedModel, LinkedSynthetic
 
@@ -69,12 +74,14 @@ class Price:
         holdout: plan of the quality report, or None without a holdout.
         share: probability of the holdout.
         cells: rows times columns of the synthetic table, or of both; of images, about as much work.
+        explaining: forecast of the explanation's time, in seconds; 0 where none is asked for.
     """
 
     training: Plan
     holdout: Plan | None
     share: float
     cells: int
+    explaining: float = 0.0
 
     @property
     def event(self) -> DpEvent:
@@ -85,8 +92,8 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        """Forecast for two cores: the fit, the quality report, and drawing, writing and verifying the table."""
-        return sum(plan.seconds or 0.0 for plan in self._plans) + 1e-6 * self.cells
+        """Forecast for two cores: the fit, quality report, explanation, and drawing, writing, verifying the table."""
+        return sum(plan.seconds or 0.0 for plan in self._plans) + 1e-6 * self.cells + self.explaining
 
     @property
     def megabytes(self) -> float:
@@ -112,6 +119,7 @@ class Made:
         kind: one table, two, or images.
         model, synthetic, evidence: released values.
         training, held: the locked rows of both parts; ``held`` is None without a holdout.
+        charged: what the explanation asked of held-out rows.
     """
 
     kind: Kind
@@ -120,6 +128,7 @@ class Made:
     evidence: tuple[Evidence, ...]
     training: Any
     held: Any
+    charged: Charged = Charged()
 
     @property
     def frames(self) -> Sequence[pd.DataFrame | Images]:
@@ -157,7 +166,8 @@ def _price(job: Job) -> Price:
     held = round(job.schema.rows * job.holdout)
     training = kind.recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
     report = kind.report(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
-    return Price(training, report, job.holdout, kind.cells(job.rows))
+    seconds = sum(explaining.forecast(schema) for schema in kind.schemas) if job.explain else 0.0
+    return Price(training, report, job.holdout, kind.cells(job.rows), seconds)
 
 
 def run(
@@ -184,8 +194,10 @@ def run(
     progress(0.0, "pricing")
     priced = _price(job)
     _refuse_beforehand(job, priced, allow_unreviewed)
+    vault.check_recipients()  # what cannot be used is found out before anything is paid for
     if job.trust is not None:
-        sign.trusted(job.trust)  # a file that cannot be used is found out before anything is paid for
+        sign.trusted(job.trust)
+    stamping = _credentials(job)
     actions = ["plan", "train"]
     actions += ["assess-internal"] if job.internal else []
     actions += ["explain"] if job.explain else []
@@ -203,7 +215,9 @@ def run(
     )
     try:
         first = decide(ledger.spent(job.dataset).epsilon)  # others may have reserved meanwhile
-        return _run_reserved(job, priced, first, sessions, ledger, reservation, noise, allow_unreviewed, progress)
+        return _run_reserved(
+            job, priced, first, sessions, ledger, reservation, noise, allow_unreviewed, stamping, progress
+        )
     except BaseException as problem:
         if not any(session.trace for session in sessions):
             _give_back(ledger, reservation, problem)
@@ -292,12 +306,27 @@ def fit_job(
     return model
 
 
+def _credentials(job: Job) -> Credentials | None:
+    """What signs each image, found to be usable before anything is paid for."""
+    if job.credentials is None:
+        return None
+    if not isinstance(job.schema, ImageSchema):
+        raise JobError("credentials are for images: a table carries its label in other ways; leave them out")
+    if job.rows > MOST_FILES:
+        raise JobError(
+            f"credentials go into PNG files, and {job.rows} images are too many for files of their own (at most {MOST_FILES})"
+        )
+    return read_credentials(job.credentials)
+
+
 def _refuse_beforehand(job: Job, priced: Price, allow_unreviewed: bool) -> None:
     _refuse_price(job, priced, allow_unreviewed)
     if os.path.lexists(job.output):
         raise JobError(f"{job.output} exists; name another output, or move it away (a release is never overwritten)")
     if job.internal and os.path.lexists(_beside(job.output, "internal")):
         raise JobError(f"{_beside(job.output, 'internal')} exists; move it away")
+    if job.keep_model and os.path.lexists(sampling.kept_at(job.output)):
+        raise JobError(f"{sampling.kept_at(job.output)} exists; move it away")
     if os.path.lexists(held_for(job.output)):
         raise JobError(
             f"{held_for(job.output)} exists: a release was held there; hand it out with --resume, or move it away"
@@ -341,6 +370,7 @@ def _run_reserved(
     reservation: str,
     noise: NoiseSource,
     allow_unreviewed: bool,
+    stamping: Credentials | None,
     progress: Progress,
 ) -> Release:
     kept: list[Path] = []
@@ -348,8 +378,8 @@ def _run_reserved(
         made = produce(job, priced, sessions, noise, progress, keep=lambda model: kept.append(_keep(model, job.output)))
         ledger.commit(reservation, _ran(priced, sessions))
         facts = facts_of(job, priced, sessions, made, noise, allow_unreviewed)
-        explained = explain_model(made.model, progress=_within(progress, 0.95, 0.96)) if job.explain else None
-        facts = replace(facts, policy=permission.record(first, job.asker))
+        explained = _explained(made, _within(progress, 0.95, 0.96)) if job.explain else None
+        facts = replace(facts, policy=permission.record(first, job.asker), credentials=stamping)
         beside = _internal(job, made, progress, explained) if job.internal else None
         progress(0.97, "writing the bundle")
         held = held_for(job.output)
@@ -358,17 +388,17 @@ def _run_reserved(
             facts,
             *made.frames,
             figures=made.kind.figures(made.model, made.synthetic),
-            model=kept[0] if job.model else None,
+            model=_open_model(kept[0], made.model) if job.model else None,
             beside=explaining.contents(explained) if explained else {},
+            mode=0o700,
         )
-        held.chmod(0o700)
         progress(0.99, "asking the gate")
         released = hand_out(job, priced.event, ledger, internal=beside)
     except (Exception, KeyboardInterrupt) as problem:
         if not kept:
             raise
         raise _with_note(problem, kept[0], job.rows) from problem.__cause__
-    shutil.rmtree(kept[0])
+    _end(kept[0], job)
     progress(1.0, "done")
     return released
 
@@ -418,7 +448,11 @@ def produce(
     evidence: tuple[Evidence, ...] = ()
     if held is not None:
         evidence = kind.assess(held, sessions[1], synthetic, _within(progress, 0.75, 0.95))
-    return Made(kind, model, synthetic, evidence, training, held)
+    asked = Charged()
+    if job.explain_charged:
+        progress(0.95, "explaining held-out rows")
+        asked = kind.explain(held, sessions[1], synthetic)
+    return Made(kind, model, synthetic, (*evidence, *asked.evidence), training, held, asked)
 
 
 def _ran(priced: Price, sessions: Sequence[Session]) -> DpEvent:
@@ -461,12 +495,18 @@ def facts_of(
     )
 
 
-def _internal(job: Job, made: Made, progress: Progress, explained: Explanation | None) -> Path:
+def _explained(made: Made, progress: Progress) -> Explanation | ImageExplanation:
+    """The public explanation, with what was paid for."""
+    found = explaining.public(made.model, progress=progress)
+    return made.charged.beside(found) if isinstance(found, Explanation) else found
+
+
+def _internal(job: Job, made: Made, progress: Progress, explained: Explanation | ImageExplanation | None) -> Path:
     """Exact figures, in a folder beside the bundle. Nothing of them returns here."""
     progress(0.96, "exact figures (internal)")
     folder = _beside(job.output, "internal")
     made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
-    if explained:
+    if isinstance(explained, Explanation):
         real = internal_codes(made.training, allowed=job.internal)
         control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
         explaining.internal(folder, explained, (real, control), made.synthetic.codes, made.model.schema)
@@ -480,8 +520,7 @@ def _keep(model: Model | LinkedModel, output: Path) -> Path:
     trouble: str | None = None
     for folder in (beside, elsewhere):  # a full disk may not be the only one
         try:
-            model.save(folder)
-            return folder
+            return sampling.save(model, folder)
         except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
             if not isinstance(problem, OSError):
@@ -491,6 +530,28 @@ def _keep(model: Model | LinkedModel, output: Path) -> Path:
         f"{beside}: the fitted model cannot be written ({trouble}), neither there nor in {elsewhere.parent}. It is lost, "
         "and its price stays booked; make room before the next release"
     )
+
+
+def _open_model(kept: Path, model: Any) -> Path | Callable[[Path], None]:
+    """What a bundle's model is made of: the folder that was kept; where that is encrypted, the model itself."""
+    if kept.is_dir():
+        return kept
+
+    def write(folder: Path) -> None:
+        folder.rmdir()  # saving makes it
+        model.save(folder)
+
+    return write
+
+
+def _end(kept: Path, job: Job) -> None:
+    """The kept model at the end of a release that succeeded: it stays in the house where that was asked for."""
+    if job.keep_model:
+        kept.rename(sampling.kept_at(job.output))
+    elif kept.is_dir():
+        shutil.rmtree(kept)
+    else:
+        kept.unlink()
 
 
 def _give_back(ledger: Ledger, reservation: str, problem: BaseException) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from synthkit.errors import VerificationFailed
 from synthkit.policy.document import Policy
-from synthkit.release import anonymized, bundle, sign, verify_alone
+from synthkit.release import anonymized, bundle, credentials, pictures, sign, verify_alone
 
 
 def verify(
@@ -38,6 +39,7 @@ def verify(
     checked = anonymized.check(folder) if anonymized.is_one(folder) else bundle.verify(folder)
     try:
         found = verify_alone.check_seals(folder, keys, now or datetime.now(UTC))
+        found += _credentials(folder, checked)
     except verify_alone.Doubt as problem:
         raise VerificationFailed(f"{folder}: {problem}") from None
     except OSError as problem:
@@ -46,6 +48,18 @@ def verify(
         stated = f"sha256 {checked.policy['sha256'][:12]}" if checked.policy else "none"
         raise VerificationFailed(f"{folder}: another policy decided ({stated}, not {expected[:12]} of {policy})")
     return replace(checked, seals=tuple(found))
+
+
+def _credentials(folder: Path, checked: bundle.Verification | anonymized.Checked) -> list[str]:
+    """What is found of the content credentials of images; nothing where the manifest tells of none."""
+    stated = json.loads((folder / verify_alone.MANIFEST).read_bytes()).get("credentials")
+    if stated is None or isinstance(checked, anonymized.Checked):
+        return []
+    names = [name for name in checked.files if name.startswith(f"{pictures.FOLDER}/")]
+    try:
+        return [credentials.examine({name: (folder / name).read_bytes() for name in names}, stated)]
+    except ValueError as problem:
+        raise VerificationFailed(f"{folder}: {problem}") from None
 
 
 __all__ = ["verify"]

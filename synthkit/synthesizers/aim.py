@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +33,7 @@ from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.choosing import free_columns, named
 from synthkit.synthesizers.graphical import Clique, Graphical
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import shaped
 from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model, structural_zeros
@@ -154,7 +154,7 @@ class Aim:
         return seconds, 470.0 + 8 * self.model_megabytes + row_megabytes(schema) + 16e-6 * tables
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
     """Read a saved model; its digests have been checked."""
     return load_tree_model(folder, parameters, schema, Aim.name)
 

@@ -24,6 +24,7 @@ from synthkit.privacy.budget import Budget
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
+from synthkit.synthesizers.locked import Place, place, write_into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class Model(Protocol):
             seed: reproducible draws. Harmless: the model is already released.
         """
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write safetensors and JSON into ``folder``, which must not exist."""
 
 
@@ -259,16 +260,16 @@ def check_settings(owner: object, **bounds: tuple[float, float]) -> None:
             )
 
 
-def load(folder: str | Path) -> Model:
-    """Open a saved model, of a table or of images.
+def load(folder: str | Place) -> Model:
+    """Open a saved model, of a table or of images: a folder, or an encrypted file, which is opened in memory alone.
 
     Raises:
-        InputError: not a model, damaged, or of another version.
+        InputError: not a model, damaged, or of another version; or encrypted for somebody else.
     """
-    folder = Path(folder)
+    folder = place(folder)
     document = read_model_card(folder)
     home = _AROUND.get(document["method"]) or method_class(document["method"]).__module__
-    loader: Callable[[Path, dict[str, Any], Schema | ImageSchema], Model]
+    loader: Callable[[Place, dict[str, Any], Schema | ImageSchema], Model]
     loader = getattr(importlib.import_module(home), "load")  # noqa: B009
     kind = Schema if "columns" in document["schema"] else ImageSchema
     return loader(folder, document["parameters"], kind.from_dict(document["schema"], source=str(folder)))
@@ -282,11 +283,14 @@ class Writable(Protocol):
 
 
 def write_model_card(
-    folder: Path, method_name: str, schema: Writable, parameters: Mapping[str, Any], weights: bytes
+    folder: Place, method_name: str, schema: Writable, parameters: Mapping[str, Any], weights: bytes
 ) -> None:
     """Write ``weights.safetensors`` and ``model.json`` with its digests, the card last."""
-    folder.mkdir(parents=True)
-    write_atomically(folder / "weights.safetensors", weights)
+    write: Callable[[Any, bytes], None] = write_into
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True)
+        write = write_atomically
+    write(folder / "weights.safetensors", weights)
     card: dict[str, Any] = {
         "synthkit_model": MODEL_VERSION,
         "method": method_name,
@@ -295,10 +299,10 @@ def write_model_card(
         "weights_sha256": sha256(weights).hexdigest(),
     }
     card["card_sha256"] = _digest(card)
-    write_atomically(folder / "model.json", _text(card))
+    write(folder / "model.json", _text(card).encode())
 
 
-def read_model_card(folder: Path) -> dict[str, Any]:
+def read_model_card(folder: Place) -> dict[str, Any]:
     """The card of a saved model, after its digests have been checked."""
     path = folder / "model.json"
     try:
@@ -306,7 +310,8 @@ def read_model_card(folder: Path) -> dict[str, Any]:
         card = json.loads(content)
         weights = (folder / "weights.safetensors").read_bytes()
     except FileNotFoundError as problem:
-        raise InputError(f"{folder}: not a saved model (no {Path(problem.filename).name})") from None
+        missing = Path(str(problem.filename or problem.args[0])).name  # an archive's error has no file name
+        raise InputError(f"{folder}: not a saved model (no {missing})") from None
     except (ValueError, OSError):
         raise InputError(f"{path}: damaged; restore it or fit again") from None
     if not isinstance(card, dict) or card.get("synthkit_model") != MODEL_VERSION:

@@ -24,7 +24,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -45,6 +44,7 @@ from synthkit.synthesizers.choosing import free_columns, named
 from synthkit.synthesizers.descent import Target, fit
 from synthkit.synthesizers.graphical import Clique, Graphical, junction_tree
 from synthkit.synthesizers.graphical import calibrate as calibrated
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped
 from synthkit.synthesizers.tree_model import MISFIT, TreeModel, load_tree_model, structural_zeros
@@ -255,7 +255,7 @@ class Given:
         rng = np.random.default_rng(seed)
         return finish(self.tree.graphical.sample(n, rng, self.known), self.schema, rng, where or {})
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """The model, without the rows."""
         self.tree.save(folder)
 
@@ -276,7 +276,7 @@ def sample_given(model: Model, known: Mapping[int, NDArray[np.integer]], n: int,
     return Given(model, known).sample(n, seed=seed)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
     """Read a saved model; its digests have been checked."""
     return load_tree_model(folder, parameters, schema, Conditional.name)
 

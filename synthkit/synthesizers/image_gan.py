@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -40,6 +39,7 @@ from synthkit.synthesizers.base import Progress, built, check_settings, silent
 from synthkit.synthesizers.features import working_shape
 from synthkit.synthesizers.image_model import ImageModel, images_of
 from synthkit.synthesizers.image_moments import Drawer, ImageMoments, moments_events, moments_noise, train
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import initialize, seeded
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Rival:
         return torch.cat([gaps, F.one_hot(classes, len(network.shares)).to(energies)], dim=1)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
     """Read a saved model; its digests have been checked."""
     return image_moments.load(folder, parameters, schema, ImageGan.name)
 

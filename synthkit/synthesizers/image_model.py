@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from synthkit.errors import InputError, JobError
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.synthesizers.base import load, write_model_card
 from synthkit.synthesizers.features import resized, working_shape
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.network_model import set_state
 from synthkit.synthesizers.networks import seeded
 
@@ -161,7 +161,7 @@ class ImageModel:
                 labels[part] = (got if given is None else wanted[part]).numpy()
         return SyntheticImages(pixels, labels)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write safetensors and JSON into ``folder``, which must not exist."""
         from safetensors.torch import save
 
@@ -169,7 +169,7 @@ class ImageModel:
         write_model_card(folder, self.method, self.schema, self.parameters, save(tensors))
 
 
-def load_image_model(folder: str | Path) -> ImageModel:
+def load_image_model(folder: str | Place) -> ImageModel:
     """Open a saved image model.
 
     Raises:
@@ -181,15 +181,15 @@ def load_image_model(folder: str | Path) -> ImageModel:
     return model
 
 
-def read_network(network: nn.Module, folder: Path) -> None:
+def read_network(network: nn.Module, folder: Place) -> None:
     """Give ``network`` the state saved in ``folder``.
 
     Raises:
         InputError: it is another network's.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load as load_bytes
 
-    set_state(network, load_file(folder / "weights.safetensors"), folder)
+    set_state(network, load_bytes((folder / "weights.safetensors").read_bytes()), folder)
 
 
 def images_of(pixels: NDArray[np.uint8], schema: ImageSchema) -> Tensor:

@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -50,6 +49,7 @@ from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.public_images import declared, public_images
 
@@ -340,7 +340,7 @@ def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def load(
-    folder: Path, parameters: Mapping[str, Any], schema: ImageSchema, method: str = ImageMoments.name
+    folder: Place, parameters: Mapping[str, Any], schema: ImageSchema, method: str = ImageMoments.name
 ) -> ImageModel:
     """Read a saved model, of this method or of one with the same network; its digests have been checked."""
     shape = working_shape(schema.shape)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -38,6 +37,7 @@ from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, working_shape
 from synthkit.synthesizers.image_model import ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.public_images import declared, public_images
 
@@ -281,7 +281,7 @@ def _pretrain(network: Latents, public: Tensor, steps: int, draws: torch.Generat
         optimizer.step()
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: ImageSchema) -> ImageModel:
     """Read a saved model; its digests have been checked."""
     network = Latents(Codes(working_shape(schema.shape), parameters["codes"]), len(schema.classes))
     read_network(network, folder)

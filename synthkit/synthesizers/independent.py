@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from synthkit.privacy.mechanisms.counts import NoisyMarginal, counts_event, nois
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, codes_of, finish, silent, write_model_card
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.shaped import shaped
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class IndependentModel:
             codes[:, j] = wanted[j] if j in wanted else rng.choice(len(marginal.counts), n, p=shares(marginal.counts))
         return finish(codes, self.schema, rng, where or {})
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the noisy counts."""
         from safetensors.numpy import save
 
@@ -80,11 +80,11 @@ class IndependentModel:
         write_model_card(folder, Independent.name, self.schema, {"sigma": self.marginals[0].sigma}, save(arrays))
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> IndependentModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> IndependentModel:
     """Read a saved model; its digests have been checked."""
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as load_bytes
 
-    arrays = load_file(folder / "weights.safetensors")
+    arrays = load_bytes((folder / "weights.safetensors").read_bytes())
     marginals = []
     for j, (name, size) in enumerate(schema.domain.items()):
         counts = arrays.get(f"counts.{j}")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -35,6 +34,7 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import base
 from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, check_settings, method, silent
 from synthkit.synthesizers.conditional import Conditional, sample_given
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.shaped import ShapedModel
 from synthkit.synthesizers.tree_model import TreeModel
 
@@ -179,7 +179,7 @@ class LinkedModel:
             owner,
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write both models, each in a folder of its own, and the schema. ``folder`` must not exist."""
         from safetensors.numpy import save
 
@@ -188,7 +188,7 @@ class LinkedModel:
         self.children.save(folder / "children")
 
 
-def load(folder: Path, parameters: Mapping[str, Any], _: Schema) -> LinkedModel:
+def load(folder: Place, parameters: Mapping[str, Any], _: Schema) -> LinkedModel:
     """Read a saved model; its digests have been checked."""
     schema = LinkedSchema.from_dict(parameters["linked"], source=str(folder))
     parents, children = base.load(folder / "parents"), base.load(folder / "children")
@@ -199,7 +199,7 @@ def load(folder: Path, parameters: Mapping[str, Any], _: Schema) -> LinkedModel:
     return LinkedModel(schema, parents, children)
 
 
-def load_linked(folder: str | Path) -> LinkedModel:
+def load_linked(folder: str | Place) -> LinkedModel:
     """Open a saved model of linked tables.
 
     Raises:

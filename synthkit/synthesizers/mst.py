@@ -17,7 +17,6 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -36,6 +35,7 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.choosing import free_columns, named
 from synthkit.synthesizers.graphical import Clique
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, simplex
 from synthkit.synthesizers.shaped import shaped
 from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model, structural_zeros
@@ -138,7 +138,7 @@ class Mst:
         return seconds, 450.0 + 6e-5 * cells + row_megabytes(schema)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TreeModel:
     """Read a saved model; its digests have been checked."""
     return load_tree_model(folder, parameters, schema, Mst.name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from synthkit.errors import InputError
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_card
 from synthkit.synthesizers.even import rows_where
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import OneHot, seeded
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sampled(network: Drawing, schema: Schema, n: int, where: Mapping[str, Any] |
 
 
 def save_network(
-    folder: Path,
+    folder: Place,
     method: str,
     schema: Schema,
     network: nn.Module,
@@ -90,11 +90,11 @@ def save_network(
     write_model_card(folder, method, schema, {**parameters, "marginals": listed}, save(tensors))
 
 
-def read_tensors(folder: Path, parameters: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[NoisyMarginal, ...]]:
+def read_tensors(folder: Place, parameters: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[NoisyMarginal, ...]]:
     """A saved network's state, and the marginals beside it."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load as load_bytes
 
-    tensors = load_file(folder / "weights.safetensors")
+    tensors = load_bytes((folder / "weights.safetensors").read_bytes())
     released = tuple(
         NoisyMarginal(tuple(entry["columns"]), tensors.pop(f"marginals.{j}").numpy(), float(entry["sigma"]))
         for j, entry in enumerate(parameters["marginals"])
@@ -102,7 +102,7 @@ def read_tensors(folder: Path, parameters: Mapping[str, Any]) -> tuple[dict[str,
     return tensors, released
 
 
-def set_state(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+def set_state(network: nn.Module, tensors: Mapping[str, Tensor], folder: Place) -> None:
     """Give the network the state that was saved in ``folder``.
 
     Raises:

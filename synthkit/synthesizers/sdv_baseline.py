@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import dp_accounting
@@ -27,6 +26,7 @@ from synthkit.privacy.mechanisms.counts import NoisyMarginal
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, check_settings, silent
+from synthkit.synthesizers.locked import Place
 
 _KINDS = {"gaussian_copula": "GaussianCopulaSynthesizer", "ctgan": "CTGANSynthesizer", "tvae": "TVAESynthesizer"}
 
@@ -86,12 +86,12 @@ class SdvModel:
             frame = to_frame(table, self.schema)
         return Synthetic(frame, discretize(table, self.schema))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Refused: SDV's models are pickles and keep training rows."""
         raise NotReleasable("an SDV model keeps real rows and has no guarantee; it is for comparison and is not saved")
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> SdvModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> SdvModel:
     """Refused, as saving is."""
     raise NotReleasable("SDV models are not saved here, so none can be loaded")
 

@@ -18,7 +18,6 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -46,6 +45,7 @@ from synthkit.synthesizers.base import (
     silent,
     write_model_card,
 )
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.shapes import Shape
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ShapedModel:
         """The inner model's, of the codes that were found."""
         return discriminator_of(self.inner)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the fine counts and shares, and the inner model in a folder of its own."""
         from safetensors.numpy import save
 
@@ -178,11 +178,11 @@ class ShapedModel:
         self.inner.save(folder / "inner")
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> ShapedModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> ShapedModel:
     """Read a saved model; its digests have been checked."""
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as load_bytes
 
-    arrays, inner = load_file(folder / "weights.safetensors"), base.load(folder / "inner")
+    arrays, inner = load_bytes((folder / "weights.safetensors").read_bytes()), base.load(folder / "inner")
     names, domain = shapes.concerned(schema), shapes.fine(schema).domain
     measured, found = [], {}
     for j, name in enumerate(names):

@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -52,6 +51,7 @@ from synthkit.synthesizers.base import (
 from synthkit.synthesizers.choosing import named
 from synthkit.synthesizers.critic import Critic, ScoreCritic, Scores, counted
 from synthkit.synthesizers.graphical import Clique
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import Measured, simplex, target_position
 from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, Residual, initialize, seeded
@@ -429,7 +429,7 @@ class TabularGanModel:
         """Draw rows; a condition on the target is met directly, others by rejection."""
         return sampled(self.generator, self.schema, n, where, seed)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the generator and the marginals."""
         parameters: dict[str, Any] = {"latent": self.generator.latent, "width": self.generator.enter.out_features}
         beside = {}
@@ -441,7 +441,7 @@ class TabularGanModel:
         save_network(folder, TabularGan.name, self.schema, self.generator, self.marginals, parameters, beside)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TabularGanModel:
     """Read a saved model; its digests have been checked."""
     tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))

@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -49,6 +48,7 @@ from synthkit.synthesizers.base import (
     check_settings,
     silent,
 )
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import Measured, target_position
 from synthkit.synthesizers.network_model import drawn_codes, read_tensors, sampled, save_network, set_state
 from synthkit.synthesizers.networks import OneHot, seeded
@@ -412,13 +412,13 @@ class TabularVaeModel:
         """Draw rows; a condition on the target is met directly, others by rejection."""
         return sampled(self.network, self.schema, n, where, seed)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the network and the marginals."""
         parameters = {"latent": self.network.latent, "pairs": self.network.pairs}
         save_network(folder, TabularVae.name, self.schema, self.network, self.marginals, parameters)
 
 
-def load(folder: Path, parameters: Mapping[str, Any], schema: Schema) -> TabularVaeModel:
+def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TabularVaeModel:
     """Read a saved model; its digests have been checked."""
     tensors, released = read_tensors(folder, parameters)
     measured = Measured.of(list(released), schema, target_position(schema))

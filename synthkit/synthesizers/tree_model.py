@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from synthkit.synthesizers.base import Synthetic, codes_of, finish, write_model_
 from synthkit.synthesizers.descent import Target, fit
 from synthkit.synthesizers.even import even_rows
 from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree, tree_cells
+from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TreeModel:
         rows = even_rows(lambda count: model.sample(count, rng), n, model.tree.sizes, rng)
         return finish(rows, self.schema, rng, where or {})
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the cliques' marginals and the measurements."""
         from safetensors.numpy import save
 
@@ -73,12 +73,12 @@ class TreeModel:
         write_model_card(folder, self.method, self.schema, parameters, save(arrays))
 
 
-def load_tree_model(folder: Path, parameters: Mapping[str, Any], schema: Schema, method: str) -> TreeModel:
+def load_tree_model(folder: Place, parameters: Mapping[str, Any], schema: Schema, method: str) -> TreeModel:
     """Read a saved model; its digests have been checked."""
     import torch
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as load_bytes
 
-    arrays = load_file(folder / "weights.safetensors")
+    arrays = load_bytes((folder / "weights.safetensors").read_bytes())
     sizes = tuple(schema.domain.values())
     cliques = tuple(tuple(clique) for clique in parameters["cliques"])
     parents = tuple(parameters["parents"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from synthkit import documents
 from synthkit.documents import (
     canonical_json,
     json_schema,
@@ -155,3 +156,23 @@ def test_lines_are_known() -> None:
     lines = yaml_lines("a: 1\nb:\n  - x\n  - {c: 2}\n")
     assert (lines[("a",)], lines["b", 0], lines["b", 1], lines["b", 1, "c"]) == (1, 3, 4, 4)
     assert yaml_lines("") == {}
+
+
+def test_forms_by_reference_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several allowed forms some stand as references, and some say no type."""
+    defined = {"size": {"type": "object", "required": ["width"], "properties": {"width": {"type": "integer"}}}}
+    forms = [{"$ref": "#/$defs/size"}, {"type": ["string", "null"]}, {"not": {"type": "integer"}, "minItems": 1}]
+    schema = {"type": "object", "properties": {"x": {"oneOf": forms[:2]}, "y": {"oneOf": [*forms, forms[2]]}}}
+    monkeypatch.setattr(documents, "json_schema", lambda _: {**schema, "$defs": defined})
+    documents._validator.cache_clear()
+    try:
+        for value, told in (
+            ({"x": 3}, "3 is none of what may stand here: a mapping with width; text or nothing"),
+            ({"x": {"width": "a"}}, "x.width: 'a' is not of type 'integer'"),
+            ({"y": 3}, "3 is none of what may stand here: a mapping with width; text or nothing; what its description"),
+        ):
+            with pytest.raises(InputError) as problem:
+                validate(value, "made up", source="file", error=InputError)
+            assert told in str(problem.value)
+    finally:
+        documents._validator.cache_clear()

@@ -18,7 +18,7 @@ def test_a_linear_score_is_found_exactly() -> None:
     np.testing.assert_allclose(found.weights, weights * (rows - background.mean(axis=0)), atol=1e-4)
     np.testing.assert_allclose(found.r2, 1, atol=1e-6)
     assert found.faithful.all() and all(one.stable for one in found.stability)
-    assert found.payment == "internal" and found.verdict(0).startswith("Faithful (local R2 1.00)")
+    assert found.payment == "internal" and found.verdict(0).startswith("Faithful (local R² 1.00)")
     exact = explain(lambda x: x @ weights, rows, background, NAMES)
     np.testing.assert_allclose(found.agreement(exact, range(4)), 1)
 

@@ -741,10 +741,22 @@ def _explain_mutants() -> list[Mutant]:
             "tests/release/test_explaining.py",
         ),
         Mutant(
+            "explain: what is asked of the holdout is not priced",
+            {"synthkit/assess/holdout.py": (("asked).event, *(cost(scale) for _, cost in beside)])", "asked).event])"),)},
+            "held-out rows are read once more than was agreed",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
+            "explain: charged figures are called free",
+            {"synthkit/release/charged.py": (('payment="charged" if paid else public.payment', "payment=public.payment"),)},
+            "what real rows told is shown as if it had cost nothing",
+            "tests/release/test_explaining.py",
+        ),
+        Mutant(
             "explain: a public explanation opens real rows",
             {
                 "synthkit/release/run.py": (
-                    ("explained = explain_model(made.model,", "explained = explain_model((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
+                    ("found = explaining.public(made.model,", "found = explaining.public((__import__('synthkit.privacy.internal').privacy.internal.reveal(made.training), made.model)[1],"),
                 )
             },
             "what is called free was paid by somebody",
@@ -763,7 +775,11 @@ def _release_mutants() -> list[Mutant]:
     log = "synthkit/release/log.py"
     bundle = "synthkit/release/bundle.py"
     internal = "synthkit/assess/internal.py"
+    export, sampling, verbs = (f"synthkit/release/{name}.py" for name in ("export", "sampling", "verbs"))
+    locked = "synthkit/synthesizers/locked.py"
+    credentials, pictures = "synthkit/release/credentials.py", "synthkit/release/pictures.py"
     enforcement, signing = "tests/release/test_enforcement.py", "tests/release/test_sign.py"
+    exporting, models = "tests/release/test_export.py", "tests/release/test_locked_models.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
         (
             "enforcement: asked after the data open",
@@ -821,7 +837,7 @@ def _release_mutants() -> list[Mutant]:
         ),
         (
             "log: the clock runs backwards",
-            {log: (('    if heads and at < heads[-1]["at"]:\n'.replace("    if", "        if", 1), "        if False:\n"),)},
+            {log: (('    if heads and at < heads[-1]["at"]:\n', "    if False:\n"),)},
             "an entry is dated back",
             signing,
         ),
@@ -830,6 +846,90 @@ def _release_mutants() -> list[Mutant]:
             {log: (('head["size"] != number or head["root"] != root.hex()', 'head["size"] != number'),)},
             "entries are changed and moved",
             signing,
+        ),
+        (
+            "log: rows may be changed",
+            {log: (('    append_only.arm(connection, _log.name, "position")\n', ""),)},
+            "an application rewrites what was handed out",
+            signing,
+        ),
+        (
+            "log: a hand-out is entered twice",
+            {log: (('        if place is not None:\n', "        if False:\n"),)},
+            "one bundle stands in the log as two",
+            signing,
+        ),
+        (
+            "held: others may look in",
+            {bundle: (("        partial.mkdir(0o700)\n", "        partial.mkdir()\n"),)},
+            "a bundle that waits for signatures is read before they are given",
+            enforcement,
+        ),
+        (
+            "export: the gate is not asked again",
+            {export: (("        decided.enforce()\n", ""),)},
+            "what may no longer leave goes to whoever asks",
+            exporting,
+        ),
+        (
+            "export: any policy will do",
+            {export: (("    if named != ruled[\"name\"]:\n", "    if False:\n"),)},
+            "the packaged policy lets out what the house's keeps",
+            exporting,
+        ),
+        (
+            "export: what was spent since is not seen",
+            {export: (('            "total": spent.epsilon,\n', '            "total": epsilon,\n'),)},
+            "a dataset's life is over, and copies go on leaving",
+            exporting,
+        ),
+        (
+            "export: the recipient is whom the release names",
+            {export: (("        recipients=(to,),\n", "        recipients=handling.recipients or (),\n"),)},
+            "a copy goes to somebody whom no rule names",
+            exporting,
+        ),
+        (
+            "export: the log is not told",
+            {export: (('log.record(ledger, partial, receipt, dataset=manifest["dataset"], to=to, now=now)', '"entry 2"'),)},
+            "nobody can say who has a copy",
+            exporting,
+        ),
+        (
+            "verbs: a draft asks nobody",
+            {verbs: (('    asker.may("draft", dataset or name)\n', ""),)},
+            "whoever may not look reads the values off a draft",
+            models,
+        ),
+        (
+            "verbs: a model is opened unasked",
+            {sampling: (('    allow(folder, asker, "sample", dataset=dataset)\n', ""),)},
+            "a policy's sample rule binds the command line alone",
+            models,
+        ),
+        (
+            "models: kept in the open",
+            {sampling: (("    if recipients:\n        path = path if", "    if False:\n        path = path if"),)},
+            "the house encrypts its tables, and leaves its models lying about",
+            models,
+        ),
+        (
+            "models: unpacked to any size",
+            {locked: (("entry.compress_type == zipfile.ZIP_STORED for entry", "True for entry"),)},
+            "a small file fills the memory",
+            models,
+        ),
+        (
+            "credentials: any pixels will do",
+            {pictures: (("plain(contents[name]) != (content, stamped)", "plain(contents[name])[1] != stamped"),)},
+            "a PNG file shows another image than the table of pixels",
+            "tests/release/test_credentials.py",
+        ),
+        (
+            "credentials: an expired key signs",
+            {credentials: (("    if (now or datetime.now(UTC)) >= own.not_valid_after_utc:\n", "    if False:\n"),)},
+            "images carry a signature that nobody will accept",
+            "tests/release/test_credentials.py",
         ),
         (
             "label: not verified",

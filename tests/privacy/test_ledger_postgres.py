@@ -17,7 +17,9 @@ import sqlalchemy as sa
 
 pytest.importorskip("psycopg", reason="the PostgreSQL ledger needs psycopg: pip install 'psycopg[binary]'")
 
+from synthkit.errors import LedgerError
 from synthkit.privacy.ledger import _POSTGRES_LOCK, Ledger
+from synthkit.release import log
 from tests.privacy.test_ledger import BUDGET, GAUSSIAN, LedgerContract, clear_error, crowd
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,20 @@ class TestPostgres(LedgerContract):
             for statement in statements:
                 connection.exec_driver_sql(statement)
         engine.dispose()
+
+    # The log of releases, beside it
+
+    @pytest.mark.parametrize("statement", ["UPDATE log SET leaf = ''", "DELETE FROM log_heads", "TRUNCATE log"])
+    def test_the_log_only_grows(self, location: str, tmp_path: Path, statement: str) -> None:
+        ledger = Ledger(location)
+        for number in range(2):
+            (tmp_path / "manifest.json").write_text(f'"{number}"')
+            (tmp_path / "gate.json").write_text("{}")
+            log.enter(ledger, tmp_path, dataset="people")
+        log.enter(ledger, tmp_path, dataset="people")  # a hand-out that is repeated
+        with pytest.raises(LedgerError, match="append-only"), ledger.transaction(write=True) as connection:
+            connection.exec_driver_sql(statement)
+        assert log.verify(ledger) == 2
 
     # Where it is
 

@@ -207,6 +207,17 @@ class Rolling(Independent):
         return super().fit(data, session)
 
 
+def test_what_an_explanation_asks_of_the_holdout_is_replayed() -> None:
+    """Its reads are among the calls, and on neighbours nothing else differs."""
+    public = replace(PUBLIC, target="region")
+    asked = job(public=public, holdout=0.5, explain=True, explain_charged=("importance", "defects"), rows=60)
+    frame = pd.DataFrame({"age": [30, 40, 50] * 20, "region": ["north", "south"] * 30})
+    found = replay(releasing(asked), frame, frame.iloc[:-1])
+    assert found.passed, [str(divergence) for divergence in found.divergences[:3]]
+    (_, holdout), _ = found.calls
+    assert any("attributions" in call.charge.what for call in holdout)
+
+
 def line_of(text: str) -> int:
     return 1 + Path(__file__).read_text("utf-8").splitlines().index(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,27 @@ def test_what_a_release_says_of_its_handling(
         return
     with pytest.raises(PolicyDenied, match="Must not leave"):
         run(asked, ledger)
+
+
+def test_a_bundle_is_its_owners_alone_from_the_start(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder that a bundle is written into, or held in, can be read by others at any time."""
+    modes, made, renamed = [], Path.mkdir, os.rename
+
+    def watch(path: Path, *given: Any, **named: Any) -> None:
+        made(path, *given, **named)
+        modes.append((path.name, path.stat().st_mode & 0o777))
+
+    def rename(old: Path, new: Path) -> None:
+        modes.append((Path(new).name, Path(old).stat().st_mode & 0o777))
+        renamed(old, new)
+
+    monkeypatch.setattr(Path, "mkdir", watch)
+    monkeypatch.setattr(os, "rename", rename)
+    run(job(tmp_path), ledger)
+    seen = [mode for name, mode in modes if "held" in name]
+    assert len(seen) == 2 and set(seen) == {0o700}, modes
 
 
 def test_attempts_are_counted_over_related_purposes(tmp_path: Path, ledger: Ledger) -> None:

@@ -115,7 +115,7 @@ def test_a_public_explanation_reads_nothing_private(
     for name, module in list(sys.modules.items()):
         if name.startswith("synthkit.") and getattr(module, "reveal", None) is reveal:
             monkeypatch.setattr(module, "reveal", spy)
-    whole = run.explain_model
+    whole = explaining.public
 
     def watched(*arguments: Any, **more: Any) -> Explanation:
         before, spent = len(opened), ledger.spent("people").epsilon
@@ -124,7 +124,7 @@ def test_a_public_explanation_reads_nothing_private(
         assert ledger.spent("people").epsilon == spent
         return found
 
-    monkeypatch.setattr(run, "explain_model", watched)
+    monkeypatch.setattr(explaining, "public", watched)
     made = run.run(job(tmp_path / "with", explain=True), ledger, noise=NoiseSource(test_seed=5))
     assert during == [0]
     reads = len(opened)
@@ -207,3 +207,89 @@ def test_a_table_without_target_or_of_one_class_is_explained_as_far_as_it_goes()
     single = explain_model(fitted(Independent(), budget=Budget(1e4, 1e-5), data=data)[0], rows=30, seeds=2)
     assert single.subjects == () and "single class" in single.missing[1]
     assert "No downstream model" in explaining.render(single)
+
+
+# What is read from held-out rows, for a price
+
+
+def test_what_is_asked_of_the_holdout_is_priced_and_shown(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    asked = job(tmp_path / "out", method="independent", settings={}, explain=True, holdout=0.3)
+    asked = replace(asked, explain_charged=("importance", "defects"))
+    priced, plain = run.price(asked), run.price(replace(asked, explain_charged=()))
+    assert priced.holdout is not None and plain.holdout is not None
+    assert set(priced.holdout.noise) == {"holdout", "importance", "defects"}
+    assert priced.holdout.noise["holdout"] > plain.holdout.noise["holdout"], "the holdout's budget is shared"
+    assert priced.epsilon <= asked.budget.epsilon * (1 + 1e-9)
+    made = run.run(asked, ledger, noise=NoiseSource(test_seed=3))
+    (_, holdout) = made.manifest["parts"]
+    what = [charge["what"] for charge in holdout["charges"]]
+    assert any("mean attributions of gradient boosting of ill" in text for text in what), what
+    assert len([charge for charge in holdout["charges"] if "mean attributions" not in charge["what"]]) > 1
+    figures = {figure.name: figure for figure in made.evidence if figure.name.startswith("explain.importance.")}
+    assert set(figures) == {f"explain.importance.{name}" for name in schema().modelled if name != "ill"}
+    assert all(figure.payment == "charged" and figure.interval is not None for figure in figures.values())
+    document = json.loads((made.folder / "explanation.json").read_text())
+    assert document["payment"] == document["importance"]["payment"] == "charged"
+    assert [defects["payment"] for defects in document["defects"]] == ["free", "charged"]
+    page = (made.folder / "explanation.html").read_text()
+    assert "What matters on real rows" in page and "Beside noisy marginals of held-out rows" in page
+    bundle.verify(made.folder)
+
+
+def test_importance_on_real_rows_finds_what_matters(tmp_path: Path) -> None:
+    """With many rows and little noise, the columns that the truth was made of."""
+    public = replace(schema(), rows=4000)
+    asked = replace(job(tmp_path / "out", explain=True, explain_charged=("importance",), holdout=0.5),
+        source=FrameSource(frame(4000)), schema=public, budget=Budget(200.0, 1e-5), method="mst", settings={}, rows=4000)  # fmt: skip
+    made = run.run(asked, Ledger(tmp_path / "ledger.sqlite"), noise=NoiseSource(test_seed=3))
+    found = {f.name.removeprefix("explain.importance."): f.value for f in made.evidence if "importance" in f.name}
+    assert set(sorted(found, key=lambda name: -found[name])[:2]) == {"smoker", "age"}, found
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"holdout": 0.0}, "holdout is 0; set a holdout"),
+        ({"schema": schema(target=None)}, "predicts a target"),
+    ],
+)
+def test_what_cannot_be_asked_of_the_holdout(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    with pytest.raises(JobError, match=told):
+        run.run(job(tmp_path / "out", explain=True, explain_charged=("importance",), **changes), ledger)
+    assert ledger.entries() == []
+
+
+def test_images_are_explained_in_their_release(tmp_path: Path) -> None:
+    from tests import images as bars
+
+    asked = Job.read(bars.write(tmp_path, explain=True, holdout=0))
+    made = run.run(asked, Ledger(tmp_path / "ledger.sqlite"))
+    document = json.loads((made.folder / "explanation.json").read_text())
+    assert document["payment"] == "free" and document["pictures"]
+    assert "data:image/png" in (made.folder / "explanation.html").read_text()
+    bundle.verify(made.folder)
+    with pytest.raises(JobError, match="of one table alone"):
+        run.price(Job.read(bars.write(tmp_path, explain={"importance": True}, output="other")))
+
+
+def test_linked_tables_are_explained_in_their_release_and_from_their_model(tmp_path: Path) -> None:
+    from tests.release.test_linked_release import write as write_linked
+
+    asked = Job.read(write_linked(tmp_path, explain=True, model=True, holdout=0))
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    made = run.run(asked, ledger)
+    document = json.loads((made.folder / "explanation.json").read_text())
+    assert document["payment"] == "free" and document["schema"] == "patients and visits"
+    assert [subject["name"] for subject in document["subjects"]] == ["visits-downstream"]
+    inputs = {entry["column"] for entry in document["subjects"][0]["columns"]}
+    assert inputs > {"ward", "days", "cost"} and any("chronic" in name for name in inputs), "its parent's columns, too"
+    assert len(document["defects"]) == 2 and any(
+        "patients: No downstream model" in told for told in document["missing"]
+    )
+    bundle.verify(made.folder)
+    done = CliRunner().invoke(
+        main, ["explain", str(made.folder), "--rows", "30", "--seeds", "2", "-o", str(tmp_path / "why")]
+    )
+    assert done.exit_code == 0 and "visits: A model trained on the synthetic rows predicts readmitted" in done.output

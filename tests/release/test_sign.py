@@ -326,6 +326,10 @@ def test_an_edited_policy_shuts_the_gate_though_signed(place: Path) -> None:
 
 # The log
 
+DISARM = [
+    f"DROP TRIGGER {table}_no_{verb}" for table in ("log", "log_heads") for verb in ("update", "delete", "replace")
+]
+
 
 def test_the_clock_does_not_run_backwards(place: Path) -> None:
     with pytest.raises(LedgerError, match="before the log's head"):
@@ -355,19 +359,55 @@ def test_a_log_that_was_tampered_with(place: Path, statements: list[str], told: 
     ledger = ledger_in(place)
     assert log.verify(ledger, trust=sign.trusted(place / "keys.toml")) == 2
     with ledger.transaction(write=True) as connection:
-        for statement in statements:
+        for statement in (*DISARM, *statements):
             connection.exec_driver_sql(statement)
     with pytest.raises(LedgerError, match=told):
         log.verify(ledger)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log SET leaf = 'other'",
+        "DELETE FROM log WHERE position = 1",
+        "INSERT OR REPLACE INTO log SELECT * FROM log WHERE position = 0",
+        "UPDATE log_heads SET at = '2020-01-01T00:00:00Z'",
+        "DELETE FROM log_heads",
+        "INSERT OR REPLACE INTO log_heads SELECT * FROM log_heads WHERE size = 2",
+    ],
+)
+def test_the_database_refuses_to_change_the_log(place: Path, statement: str) -> None:
+    ledger = ledger_in(place)
+    with pytest.raises(LedgerError, match="append-only"), ledger.transaction(write=True) as connection:
+        connection.exec_driver_sql(statement)
+    assert log.verify(ledger) == 2
+
+
+def test_a_hand_out_that_was_cut_short_is_entered_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, held, ledger = signed_job(place), place / "release.held", ledger_in(place)
+    monkeypatch.setenv(log.KEY, str(place / "house.key"))
+    approve(held, place, *EVERYBODY)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(JobError, match=r"cannot be put in place: No space left .* --resume"):
+            resume(job, ledger)
+    assert log.verify(ledger) == 3 and held.stat().st_mode & 0o077 == 0 and not job.output.exists()
+    assert not resume(job, ledger).held and log.verify(ledger) == 3
+    assert sk.verify(job.output, trust=place / "keys.toml").seals
 
 
 def test_a_log_that_began_anew_is_told_by_an_old_head(place: Path) -> None:
     ledger = ledger_in(place)
     head = log.read_head(place / "second/log.json")
     with ledger.transaction(write=True) as connection:
-        connection.exec_driver_sql("DELETE FROM log")
-        connection.exec_driver_sql("DELETE FROM log_heads")
-    for _ in range(3):
+        for statement in (*DISARM, "DELETE FROM log", "DELETE FROM log_heads"):
+            connection.exec_driver_sql(statement)
+    for gate in ("{}", "[]", "0"):
+        (place / "first/gate.json").write_text(gate)
         log.enter(ledger, place / "first", dataset="people")
     assert log.verify(ledger) == 3
     with pytest.raises(LedgerError, match="kept elsewhere"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from synthkit.audit.neighbours import pairs, table
 from synthkit.audit.programs import fitting
 from synthkit.audit.replay import deterministic, replay
+from synthkit.data import vault
 from synthkit.data.encoding import discretize, from_frame
 from synthkit.data.schema import Schema, Unit
 from synthkit.errors import InputError, JobError
@@ -20,6 +23,7 @@ from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import METHODS, Method, Model, load, method, method_class, settings_of
+from synthkit.synthesizers.locked import write_locked
 from tests.tables import frame, private, schema, shaped
 
 BUDGET = Budget(2.0, 1e-5)
@@ -43,6 +47,41 @@ def fitted(
 def files(folder: Path) -> list[Path]:
     """All files of a saved model."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+written: list[str] = []  # files that were opened for writing, while somebody watches
+watching: list[bool] = []
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if watching and event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        path = str(arguments[0])
+        if not isinstance(arguments[0], int) and "__pycache__" not in path:  # of a number the name was seen before
+            written.append(path)
+
+
+sys.addaudithook(_watch)
+
+
+def check_encrypted(model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A model of any kind as one encrypted file: written and opened without a plaintext file. Returns what was opened."""
+    monkeypatch.setenv(vault.IDENTITY, str(folder / "identity"))
+    public = vault.new_identity(folder / "identity")
+    model.save(folder / "open")
+    written.clear()
+    watching.append(True)
+    try:
+        write_locked(folder / "model.age", model.save, (public,))
+        again = load(folder / "model.age")
+    finally:
+        watching.clear()
+    assert written == [str(folder / "model.age")], written
+    locked = (folder / "model.age").read_bytes()
+    assert locked.startswith(b"age-encryption.org/v1") and (folder / "model.age").stat().st_mode & 0o077 == 0
+    again.save(folder / "again")
+    same = [[path.read_bytes() for path in files(folder / name)] for name in ("open", "again")]
+    assert same[0] == same[1] and not any(content[:200] in locked for content in same[0])
+    return again
 
 
 class MethodContract:
@@ -126,6 +165,11 @@ class MethodContract:
         again = load(tmp_path / "model")
         pd.testing.assert_frame_equal(again.sample(100, seed=3).frame, model.sample(100, seed=3).frame)
         assert [m.columns for m in again.marginals] == [m.columns for m in model.marginals]
+
+    def test_encrypted_it_is_opened_in_memory(
+        self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        check_encrypted(model, tmp_path, monkeypatch)
 
     def test_any_flipped_byte_is_found(self, model: Model, tmp_path: Path) -> None:
         model.save(tmp_path / "model")

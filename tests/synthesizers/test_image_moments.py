@@ -24,6 +24,7 @@ from synthkit.synthesizers.image_model import ImageModel, load_image_model
 from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.procedural import procedural
 from tests.images import images
+from tests.synthesizers.contract import check_encrypted
 
 BUDGET = Budget(5.0, 1e-4)
 QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3)
@@ -135,6 +136,11 @@ def test_a_saved_model_draws_the_same(model: ImageModel, tmp_path: Path) -> None
     assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
     again = load_image_model(tmp_path / "model")
     assert again.schema == model.schema
+    np.testing.assert_array_equal(again.sample(20, seed=3).pixels, model.sample(20, seed=3).pixels)
+
+
+def test_encrypted_it_is_opened_in_memory(model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = check_encrypted(model, tmp_path, monkeypatch)
     np.testing.assert_array_equal(again.sample(20, seed=3).pixels, model.sample(20, seed=3).pixels)
 
 

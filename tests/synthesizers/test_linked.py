@@ -22,6 +22,7 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import base
 from synthkit.synthesizers.linked import Linked, LinkedModel, load_linked
 from tests.linked import frames, linked, private
+from tests.synthesizers.contract import check_encrypted
 
 QUICK = Linked(
     parent_settings={"iterations": 5, "marginals": 2}, child_settings={"iterations": 5, "marginals": 4, "rounds": 2}
@@ -252,6 +253,10 @@ def test_save_and_load(model: LinkedModel, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(one.parents, two.parents)
     pd.testing.assert_frame_equal(one.children, two.children)
     assert again.schema == model.schema
+
+
+def test_encrypted_it_is_opened_in_memory(model: LinkedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_encrypted(model, tmp_path, monkeypatch).schema == model.schema
 
 
 def test_parts_of_another_model_are_refused(model: LinkedModel, tmp_path: Path) -> None:
