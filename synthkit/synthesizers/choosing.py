@@ -60,7 +60,7 @@ def for_gradients(share: float, schema: Schema, budget: Budget) -> float:
 
     There, what columns are by themselves must be known first. The rule looks at public facts alone.
     """
-    return share * min(1.0, math.sqrt(_signal(schema, budget) / _MUCH))
+    return share * min(1.0, _signal(schema, budget) / _MUCH)
 
 
 def _signal(schema: Schema, budget: Budget) -> float:

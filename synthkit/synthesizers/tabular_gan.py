@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WORTH = 0.05  # of all pairs of columns: where fewer would be chosen, all is left to the critic
+_UNSEEN = 0.2  # of all pairs, at least, that the critic gets its share for
 _QUIET = 1.5  # gaps of chosen marginals that are left alone, in standard deviations of their noise
 _DREAMS = 20_000  # rows by which the generator's moments are known
 _CRITIC = "critic."  # how the names of the critic's tensors begin in a saved model
@@ -77,8 +78,8 @@ class TabularGan:
             columns are many.
         rounds: in how many rounds, at most; the generator is trained after each.
         selection: share of the budget (as zero-concentrated DP counts it) for all choices.
-        critic: share for the critic, less where rows are few for the noise; 0 does without one. What is left is
-            for marginals.
+        critic: share for the critic, less where most pairs are chosen, or rows are few for the noise; 0 does without
+            one. What is left is for marginals.
         discriminator_steps: private gradient steps of the critic.
         sample_rate: probability with which a unit joins a step; lowered where a step would
             sample more than 50,000 units.
@@ -130,14 +131,17 @@ class TabularGan:
 
     def plan(self, schema: Schema, budget: Budget) -> Plan:
         """Noise of marginals and choices by their shares of the budget, of the critic by what is left."""
-        pairs = _cells(schema)
-        chosen = choosing.how_many(schema, budget, target_position(schema), self.marginals, part=0.5)
-        if not pairs or self.iterations == 0:
+        target = target_position(schema)
+        pairs = max(1, math.comb(len(schema.domain) - (target is not None), 2))
+        chosen = choosing.how_many(schema, budget, target, self.marginals, part=0.5)
+        if not _cells(schema) or self.iterations == 0:
             event, noise = choosing.priced(budget, len(_queries(schema)), 0, 0.0)
             return Plan(budget, event, noise, 5.0, 600.0)
-        if not self.marginals and chosen < _WORTH * math.comb(len(schema.domain) - 1, 2):
+        if not self.marginals and chosen < _WORTH * pairs:
             chosen = 0
-        rate, left = self._rate(schema), 1 - choosing.for_gradients(self.critic, schema, budget)
+        # Of few columns all pairs can be measured, and little is left for the critic to say.
+        unseen = max(_UNSEEN, 1 - chosen / pairs)
+        rate, left = self._rate(schema), 1 - choosing.for_gradients(unseen * self.critic, schema, budget)
         event, noise = choosing.priced(budget, len(_queries(schema)), chosen, self.selection / left, part=left)
         if self.critic:
             measured = event
