@@ -1,8 +1,8 @@
 """The README's tables and the plot, from what run.py wrote. No figure there is typed by hand.
 
-    python benchmarks/tabular/show.py benchmarks/tabular/results/quick.json
+    python benchmarks/tabular/show.py benchmarks/tabular/results/quick.json benchmarks/tabular/results/full.json
 
-Needs the extra `benchmarks` (matplotlib).
+Of several files the first gives its name to the summary and the plot. Needs the extra `benchmarks` (matplotlib).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ Row = Mapping[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="+")
     options = parser.parse_args()
-    document = json.loads(options.results.read_text())
-    rows = document["rows"]
+    first, documents = options.results[0], [json.loads(path.read_text()) for path in options.results]
+    rows = [row for document in documents for row in document["rows"]]
     summaries = summarised(rows)
-    picture = options.results.with_suffix(".svg")
+    picture = first.with_suffix(".svg")
     drawn = plot(summaries, picture)
-    text = markdown(summaries, rows, document["machine"])
+    text = markdown(summaries, rows, documents[0]["machine"])
     if drawn:
         text += f"\n![Quality against epsilon]({picture.resolve().relative_to(HERE.resolve())})\n"
-    options.results.with_name(f"{options.results.stem}.summary.json").write_text(json.dumps(summaries, indent=1) + "\n")
+    first.with_name(f"{first.stem}.summary.json").write_text(json.dumps(summaries, indent=1) + "\n")
     readme = HERE / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     readme.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")

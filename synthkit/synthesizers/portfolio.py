@@ -27,7 +27,8 @@ from synthkit.synthesizers.base import Method, Model, Progress, check_settings, 
 from synthkit.synthesizers.independent import Independent
 from synthkit.synthesizers.mst import Mst
 
-_FEW = 25  # rows a column, counted in standard deviations of the least noise
+_FEW = 25  # rows for the root of the number of columns, counted in standard deviations of the least noise ...
+_FEW_WITH_TARGET = 12  # ... and where each column is measured with a target: what predicts it shows in fewer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,8 @@ class Auto:
     def _choose(self, schema: Schema, budget: Budget) -> tuple[Method, Plan]:
         columns = len(schema.modelled)
         least = calibrate(lambda sigma: counts_event(sigma, budget), budget)  # all of the budget for one marginal
-        if schema.rows < _FEW * least * columns**0.5:
+        few = _FEW if schema.target is None else _FEW_WITH_TARGET
+        if schema.rows < few * least * columns**0.5:
             why = f"independent: {schema.rows} rows are too few at this epsilon for {columns} columns' dependence"
             return _with_note(Independent(), schema, budget, why)
         chosen: Method

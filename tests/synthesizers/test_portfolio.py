@@ -31,6 +31,13 @@ def test_it_chooses_and_says_why(settings: dict[str, float], rows: int, epsilon:
     assert plan.note.startswith(f"{chosen}: ")
 
 
+def test_what_predicts_a_target_is_worth_less_rows() -> None:
+    budget = Budget(1.0, 1e-6)
+    rows = next(rows for rows in range(10, 5_000) if not Auto().plan(schema(rows=rows), budget).note.startswith("ind"))
+    assert Auto().plan(schema(rows=rows), budget).note.startswith("aim: ")
+    assert Auto().plan(schema(rows=rows, target=None), budget).note.startswith("independent: ")
+
+
 def test_it_is_the_chosen_method() -> None:
     budget = Budget(2.0, 1e-6)
     plan, chosen = Auto().plan(schema(rows=5_000), budget), Aim().plan(schema(rows=5_000), budget)
