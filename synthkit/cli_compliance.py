@@ -81,6 +81,7 @@ def _told(made: Report, folder: Path) -> str:
     lines += [f"  {entry.state:13} {entry.what}: {entry.found}" for entry in made.intact]
     for entry in made.audits:
         counts = ", ".join(f"{number} {state}" for state, number in entry.counts.items() if number)
+        counts = counts or "nothing in it applies to this release"
         lines.append(f"{entry.pack.name}: {counts}")
         lines += [
             f"  {requirement.state:13} {requirement.rule.name}: {_found(requirement, MISSING)}"

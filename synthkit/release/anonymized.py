@@ -344,6 +344,11 @@ def _check_table(folder: Path, frame: pd.DataFrame, description: Mapping[str, An
             named = frame[name].dropna().astype(str)
             if not named.str.fullmatch(_PSEUDONYM).all():
                 raise Doubt(f"column {name!r} holds something else than pseudonyms")
+        if "coding" in column and name in frame and pd.api.types.is_numeric_dtype(frame[name]):
+            bottom, top = column["coding"]["bottom"], column["coding"]["top"]
+            known = frame[name].dropna()
+            if (bottom is not None and (known < bottom).any()) or (top is not None and (known > top).any()):
+                raise Doubt(f"column {name!r} holds values beyond its coding")
     with tempfile.TemporaryDirectory() as scratch:
         write_csv(frame, Path(scratch) / CSV)
         if (Path(scratch) / CSV).read_bytes() != (folder / CSV).read_bytes():

@@ -83,7 +83,7 @@ def _column(table: str, told: Mapping[str, Any], values: pd.Series[Any]) -> Colu
     largest = None
     if kind in ("integer", "continuous") and values.notna().any():
         largest = float(values.max())
-    ceiling = largest if top is None or (largest is not None and largest > top) else float(top)
+    coded = top is not None and (largest is None or largest <= top)  # the data decide, whatever is described
     key = told.get("key") if told["role"] == "pseudonym" else None
     return Column(
         table=table,
@@ -92,7 +92,7 @@ def _column(table: str, told: Mapping[str, Any], values: pd.Series[Any]) -> Colu
         holds=holds if key is None else None,
         values=texts,
         largest=largest,
-        ceiling=ceiling,
+        ceiling=float(top) if coded else None,
         rows=len(values),
         keyed=None
         if key is None
