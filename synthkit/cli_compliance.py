@@ -53,6 +53,8 @@ def compliance(
 ) -> None:
     """Hold the release in BUNDLE against laws and guidelines, line by line. It is verified first. No legal advice.
 
+    BUNDLE may be a folder of anonymized true records, too.
+
     Exits with 1 where something fails; what could not be evaluated is listed, and never passes.
 
     \b
@@ -99,7 +101,7 @@ def _found(requirement: Requirement, missing: str) -> str:
 
 @click.group()
 def label() -> None:
-    """Labels that say of data that they were generated."""
+    """Labels that say of data that they were generated, or that they are anonymized true records."""
 
 
 @label.command("check")

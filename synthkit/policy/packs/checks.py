@@ -91,6 +91,7 @@ def _if_known(dossier: Dossier, found: str) -> Found:
 # True records ----------------------------------------------------------------------------------
 
 ATTACKERS = ("prosecutor_highest", "prosecutor_average", "journalist_highest", "journalist_average", "marketer")
+_NO_RECORDS = "nothing describes how records were anonymized"
 _CLASSES = "classes, counted again; description"
 
 
@@ -100,7 +101,7 @@ def attacker(dossier: Dossier, *, figure: str, at_most: float) -> Found:
     A figure that happens to be low where nobody asked for it fails: the next table of the house would have another.
     """
     found = dossier.figure(f"risk.{figure}")
-    if found is None:
+    if found is None or "description" not in dossier.facts:
         return Found("not evaluated", f"no figure risk.{figure} that anybody can count again", _CLASSES)
     if found.value > at_most:
         return Found("fail", f"right up to {_percent(found.value)}; at most {_percent(at_most)} may be", _CLASSES)
@@ -122,6 +123,8 @@ def _limit(description: Mapping[str, Any], figure: str) -> float:
 
 def inference(dossier: Dossier, *, at_most: float) -> Found:
     """In no class of true records does a larger share have the same value of a column that is sensitive."""
+    if "description" not in dossier.facts:
+        return Found("not evaluated", _NO_RECORDS, _CLASSES)
     roles = {column["name"]: column["role"] for column in dossier.facts["description"]["columns"]}
     if bare := [str(c) for c in dossier.columns if HOLDS.get(c.holds or "") == "sensitive" and roles[c.name] == "kept"]:
         return Found("fail", f"sensitive, and no model bounds what a class tells: {', '.join(bare)}", _CLASSES)
@@ -140,8 +143,10 @@ def inference(dossier: Dossier, *, at_most: float) -> Found:
 
 def pseudonyms(dossier: Dossier) -> Found:
     """Every pseudonym was made under a key of one purpose and one recipient, and nobody else gets the records."""
-    described = [column for column in dossier.facts["description"]["columns"] if column["role"] == "pseudonym"]
     looked = "description, handling.recipients"
+    if "description" not in dossier.facts:
+        return Found("not evaluated", _NO_RECORDS, looked)
+    described = [column for column in dossier.facts["description"]["columns"] if column["role"] == "pseudonym"]
     if without := [column["name"] for column in described if "key" not in column]:
         return Found("fail", f"no key is described for {', '.join(without)}", looked)
     if not described:
