@@ -247,6 +247,10 @@ def undated(description: dict[str, Any], table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(admitted=table["admitted"].map(lambda year: f"{year}-03"))
 
 
+def quarterly(description: dict[str, Any], table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(admitted=table["admitted"].map(lambda year: f"{year}-Q1"))
+
+
 def unlimited(description: dict[str, Any], table: pd.DataFrame) -> None:
     for model in description["models"]:
         if "k" in model["asked"]:
@@ -268,6 +272,7 @@ FINDINGS: dict[str, tuple[Change, str, str]] = {
     "ages from 90, to the decade": (without("age", "coding"), "hipaa-safe-harbor/ages", "visits.age"),
     "a small ZIP3": (planted("area", "036"), "hipaa-safe-harbor/small-zip3", "036"),
     "a county": (without("zip", "holds"), "hipaa-safe-harbor/geography", "visits.zip"),
+    "quarters": (quarterly, "hipaa-safe-harbor/dates", "visits.admitted"),
     "months": (undated, "hipaa-safe-harbor/dates", "visits.admitted"),
     "a name": (edited(f"columns.{position('note')}.holds", "name"), "gdpr/no-direct-identifiers", "visits.note"),
     "a sensitive column without a model": (bare, "gdpr/inference-from-records", "visits.note"),
