@@ -153,10 +153,10 @@ def _of_parquet(path: Path) -> Carried:
 def _of_sidecar(path: Path) -> Carried:
     document = _json(path.read_bytes(), path, "the sidecar")
     if isinstance(document, dict) and document.get("kind") == TRUE_RECORDS:
-        marks = _marks(document.get("labels"), path)
+        said = _marks(document.get("labels"), path)
         wrong = () if document.get("synthetic") is False else (SYNTHETIC,)
         fields = _fields(document[labels.AIGC], path) if labels.AIGC in document else None
-        return Carried(path.name, able=True, aigc=fields, marks=(*marks, *wrong))
+        return Carried(path.name, able=True, aigc=fields, marks=(*said, *wrong))
     if not isinstance(document, dict) or labels.AIGC not in document:
         raise DataError(f"{path}: is no label: a JSON object with {labels.AIGC!r} and 'labels' was expected")
     marks = _marks(document["labels"], path) if "labels" in document else None
