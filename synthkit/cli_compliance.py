@@ -53,6 +53,8 @@ def compliance(
 ) -> None:
     """Hold the release in BUNDLE against laws and guidelines, line by line. It is verified first. No legal advice.
 
+    BUNDLE may be a folder of anonymized true records, too.
+
     Exits with 1 where something fails; what could not be evaluated is listed, and never passes.
 
     \b
@@ -81,6 +83,7 @@ def _told(made: Report, folder: Path) -> str:
     lines += [f"  {entry.state:13} {entry.what}: {entry.found}" for entry in made.intact]
     for entry in made.audits:
         counts = ", ".join(f"{number} {state}" for state, number in entry.counts.items() if number)
+        counts = counts or "nothing in it applies to this release"
         lines.append(f"{entry.pack.name}: {counts}")
         lines += [
             f"  {requirement.state:13} {requirement.rule.name}: {_found(requirement, MISSING)}"
@@ -98,7 +101,7 @@ def _found(requirement: Requirement, missing: str) -> str:
 
 @click.group()
 def label() -> None:
-    """Labels that say of data that they were generated."""
+    """Labels that say of data that they were generated, or that they are anonymized true records."""
 
 
 @label.command("check")

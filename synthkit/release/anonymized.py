@@ -30,13 +30,14 @@ from synthkit.data.schema import Schema
 from synthkit.data.tables import write_csv, write_parquet
 from synthkit.documents import canonical_json, completing, validate
 from synthkit.errors import DataError, InputError, JobError, VerificationFailed
+from synthkit.policy.packs.checks import TRUE_RECORDS
 from synthkit.release import verify_alone
 from synthkit.release.handling import Handling
 from synthkit.release.labels import MARKS
 from synthkit.release.verify_alone import MANIFEST, Doubt
 
 ACTION = "anonymize"  # the policy's word
-KIND = "anonymized true records"  # the mark that every such folder carries
+KIND = TRUE_RECORDS  # the mark that every such folder carries
 STATEMENT = (
     "These are true records of real people: generalized, suppressed, named anew. They are not synthetic, no noise was "
     "added, and no differential privacy guarantee applies to them. What is stated holds against somebody who knows no more "
@@ -190,7 +191,7 @@ def _description(
             "classes": counted.classes,
             "suppression_limit": recipe.suppression,
         },
-        "columns": [_column(name, made, recipe, key) for name in schema.columns],
+        "columns": [_column(name, made, recipe, schema, key) for name in schema.columns],
         "models": [
             {"name": model.name, "sensitive": model.sensitive, "asked": asked(model), "attained": figure}
             for model, figure in zip(recipe.models, counted.attained, strict=True)
@@ -212,8 +213,10 @@ def asked(model: Model) -> dict[str, Any]:
     return {setting.name: getattr(model, setting.name) for setting in settings if setting.name != "sensitive"}
 
 
-def _column(name: str, made: Anonymized, recipe: Recipe, key: Key | None) -> dict[str, Any]:
+def _column(name: str, made: Anonymized, recipe: Recipe, schema: Schema, key: Key | None) -> dict[str, Any]:
     told: dict[str, Any] = {"name": name}
+    if name in schema.holds:
+        told["holds"] = schema.holds[name]
     if (one := recipe.generalizations.get(name)) is not None:
         told |= {"role": "quasi-identifier", "level": made.levels[name], "height": one.height}
         told["hierarchy"] = {one.kind: one.settings}
@@ -341,6 +344,11 @@ def _check_table(folder: Path, frame: pd.DataFrame, description: Mapping[str, An
             named = frame[name].dropna().astype(str)
             if not named.str.fullmatch(_PSEUDONYM).all():
                 raise Doubt(f"column {name!r} holds something else than pseudonyms")
+        if "coding" in column and name in frame and pd.api.types.is_numeric_dtype(frame[name]):
+            bottom, top = column["coding"]["bottom"], column["coding"]["top"]
+            known = frame[name].dropna()
+            if (bottom is not None and (known < bottom).any()) or (top is not None and (known > top).any()):
+                raise Doubt(f"column {name!r} holds values beyond its coding")
     with tempfile.TemporaryDirectory() as scratch:
         write_csv(frame, Path(scratch) / CSV)
         if (Path(scratch) / CSV).read_bytes() != (folder / CSV).read_bytes():

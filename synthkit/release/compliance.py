@@ -28,7 +28,7 @@ from synthkit.policy.gate import State
 from synthkit.policy.packs.audit import STATES, Audit, audit
 from synthkit.policy.packs.document import NAMES, Pack
 from synthkit.policy.packs.dossier import Column, Dossier, What
-from synthkit.release import bundle, label_check, sign, verify_alone
+from synthkit.release import anonymized, bundle, label_check, records, sign, verify_alone
 from synthkit.release.hand_out import figures
 from synthkit.release.report import columns_of, environment, tables_of
 
@@ -125,9 +125,8 @@ def report(
         if [other.name for other in read].count(pack.name) > 1:
             raise JobError(f"two packs are called {pack.name!r}; give the house's own another name ('pack')")
     keys = None if trust is None else sign.trusted(Path(trust))
-    dossier, intact = _of_bundle(
-        folder, keys, now
-    )  # the one kind of release that there is; another is gathered beside it
+    gather = _of_records if anonymized.is_one(folder) else _of_bundle
+    dossier, intact = gather(folder, keys, now)
     return Report(folder, dossier, intact, tuple(audit(pack, dossier) for pack in read))
 
 
@@ -248,6 +247,38 @@ def _price(checked: bundle.Verification) -> str:
         return "no finite epsilon"
     spent = math.ceil(checked.epsilon * 1e4 - 1e-7) / 1e4  # rounded up: never below what holds
     return f"epsilon {spent:g} at delta {checked.delta:g}, {checked.adjacency}, unit: one {checked.unit}"
+
+
+# True records ----------------------------------------------------------------------------------
+
+
+def _of_records(folder: Path, keys: verify_alone.Trust | None, now: datetime) -> tuple[Dossier, tuple[Intact, ...]]:
+    """What there is of a folder of anonymized true records, and whether it is intact."""
+    checked = anonymized.check(folder)
+    manifest = json.loads((folder / verify_alone.MANIFEST).read_bytes())
+    if verify_alone.manifest_digest(folder) != checked.manifest_sha256:
+        raise VerificationFailed(f"{folder}: changed while it was read")
+    dossier = Dossier(
+        what="records",
+        bundle=checked.manifest_sha256,
+        facts={**manifest, "description": checked.description},
+        epsilon=None,
+        figures=tuple(records.figures(folder, checked, manifest)),
+        columns=tuple(records.columns(folder, checked.description, manifest)),
+        labels=label_check.carried_in(folder),
+        statements=tuple(sign.attestations(folder, keys or verify_alone.Trust({}, {}))),
+        believed=None if keys is None else sign.believes(keys, now=now),
+        now=now,
+    )
+    counted = f"{checked.measured.classes} classes of {len(checked.description['models'])} models"
+    intact = (
+        Intact(
+            "files, data, labels and description are what the manifest says", "pass", f"{len(manifest['files'])} files"
+        ),
+        Intact("models, figures and limits were counted again in the records", "pass", counted),
+        _sealed(folder, keys, now),
+    )
+    return dossier, intact
 
 
 __all__ = ["DATA", "INDEX", "Intact", "Report", "report", "write"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from synthkit.errors import DataError
-from synthkit.policy.packs.checks import GB_45438
+from synthkit.policy.packs.checks import GB_45438, TRUE_RECORDS, claims_synthetic
 from synthkit.policy.packs.dossier import Carried
-from synthkit.release import bundle, labels, pictures
+from synthkit.release import anonymized, bundle, labels, pictures
 from synthkit.release.handling import SYNTHETIC
 from synthkit.release.verify_alone import MANIFEST
 
@@ -152,6 +152,11 @@ def _of_parquet(path: Path) -> Carried:
 
 def _of_sidecar(path: Path) -> Carried:
     document = _json(path.read_bytes(), path, "the sidecar")
+    if isinstance(document, dict) and document.get("kind") == TRUE_RECORDS:
+        said = _marks(document.get("labels"), path)
+        wrong = () if document.get("synthetic") is False else (SYNTHETIC,)
+        fields = _fields(document[labels.AIGC], path) if labels.AIGC in document else None
+        return Carried(path.name, able=True, aigc=fields, marks=(*said, *wrong))
     if not isinstance(document, dict) or labels.AIGC not in document:
         raise DataError(f"{path}: is no label: a JSON object with {labels.AIGC!r} and 'labels' was expected")
     marks = _marks(document["labels"], path) if "labels" in document else None
@@ -221,9 +226,12 @@ def _marks(value: Any, path: Path) -> tuple[str, ...]:
 
 
 def _label_of(folder: Path) -> Carried:
-    """What the files of a bundle must carry, by its manifest."""
-    bundle.verify(folder)
+    """What the files of a release must carry, by its manifest: true records no label of generated content."""
+    records = anonymized.is_one(folder)
+    _ = anonymized.check(folder) if records else bundle.verify(folder)
     manifest = json.loads((folder / MANIFEST).read_bytes())
+    if records:
+        return Carried(folder.name, True, None, tuple(manifest["handling"]["labels"]))
     return Carried(folder.name, True, labels.aigc(manifest), tuple(manifest["handling"]["labels"]))
 
 
@@ -252,6 +260,9 @@ def _checked(carried: Carried, wanted: Carried | None, beside: Carried | None) -
 def _losses(carried: Carried, expected: Carried | None) -> Iterator[str]:
     """What a file does not say, or says otherwise."""
     lost = "lost" if expected is not None else "missing"
+    if TRUE_RECORDS in ((expected or carried).marks or ()):
+        yield from _losses_of_records(carried, expected, lost)
+        return
     if carried.aigc is None:
         yield f"{lost}: the {labels.AIGC} label (GB 45438), with all its fields"
     else:
@@ -271,6 +282,17 @@ def _losses(carried: Carried, expected: Carried | None) -> Iterator[str]:
     due = expected.marks or () if expected is not None else ()
     if absent := [mark for mark in dict.fromkeys((*due, SYNTHETIC)) if mark not in carried.marks]:
         yield f"{lost}: the mark{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}"
+
+
+def _losses_of_records(carried: Carried, expected: Carried | None, lost: str) -> Iterator[str]:
+    """The same of anonymized true records, which nobody may take for synthetic ones."""
+    due = (expected.marks or ()) if expected is not None else (TRUE_RECORDS,)
+    if carried.marks is None:
+        yield f"{lost}: the marks ({labels.MARKS}), {TRUE_RECORDS!r} among them"
+    elif absent := [mark for mark in due if mark not in carried.marks]:
+        yield f"{lost}: the mark{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}"
+    if claims_synthetic(carried) or carried.aigc is not None:
+        yield "wrong: it says that the data are synthetic or generated; they are true records of real people"
 
 
 def _merged(checked: Sequence[Checked], folder: Path) -> Iterator[Checked]:

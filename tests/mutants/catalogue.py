@@ -956,6 +956,8 @@ def _compliance_mutants() -> list[Mutant]:
     identifiers = "synthkit/policy/packs/identifiers.py"
     compliance = "synthkit/release/compliance.py"
     label_check = "synthkit/release/label_check.py"
+    anonymized, records = "synthkit/release/anonymized.py", "synthkit/release/records.py"
+    true_records = "tests/release/test_compliance_records.py"
     packs, reports = "tests/policy/test_packs.py", "tests/release/test_compliance.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
         (
@@ -1089,6 +1091,87 @@ def _compliance_mutants() -> list[Mutant]:
             {label_check: (("    if carried.aigc is None:\n", "    if False:\n"), ("    else:\n        if absent :=", "    elif carried.aigc is not None:\n        if absent :="))},
             "a table that lost its label is as good as one that has it",
             "tests/release/test_label_check.py",
+        ),
+        (
+            "records: compliance does not count again",
+            {compliance: (("    checked = anonymized.check(folder)\n", "    from types import SimpleNamespace\n\n    checked: Any = SimpleNamespace(description=json.loads((folder / 'description.json').read_bytes()), manifest_sha256=verify_alone.manifest_digest(folder), measured=SimpleNamespace(classes=1, risks={}))\n"),)},
+            "a k that nobody has is reported",
+            true_records,
+        ),
+        (
+            "records: a low risk without a limit passes",
+            {checks: (("    if limit > at_most:\n", "    if False:\n"),)},
+            "luck is taken for a rule",
+            true_records,
+        ),
+        (
+            "records: any risk is low enough",
+            {checks: (("    if found.value > at_most:\n", "    if False:\n"),)},
+            "classes of two pass",
+            true_records,
+        ),
+        (
+            "records: sensitive columns need no model",
+            {checks: (('and roles[c.name] == "kept"', 'and roles[c.name] == "nothing"'),)},
+            "a column that is sensitive leaves as it is, and inference is said to be bounded",
+            true_records,
+        ),
+        (
+            "records: every pseudonym is keyed",
+            {
+                checks: (('if "key" not in column]:', "if False]:"),),
+                records: (('told.get("key") if told["role"]', 'told.get("key", dict.fromkeys(("method", "version", "purpose", "recipient"), "?")) if told["role"]'),),
+            },
+            "a hash that whoever has a list of names computes again passes for a pseudonym",
+            true_records,
+        ),
+        (
+            "records: a key for anybody",
+            {checks: (("    if stated != {recipient for _, recipient in keys}:\n", "    if False:\n"),)},
+            "two recipients join their tables",
+            true_records,
+        ),
+        (
+            "records: keyed pseudonyms need no person",
+            {checks: (('    if of == "other" and keyed:\n', "    if False:\n"),)},
+            "a machine says that a code is permitted",
+            true_records,
+        ),
+        (
+            "records: what is described is top-coded",
+            {records: (("    coded = top is not None and (", "    coded = True or (top is not None and ("), ("largest <= top)  #", "largest <= top))  #"), ("float(top) if coded", "90.0 if coded"))},
+            "an age of 90 passes for 90 or older",
+            true_records,
+        ),
+        (
+            "records: any date is a year",
+            {records: (("all(map(_YEARS.fullmatch, texts))", "all(texts)"),)},
+            "months of admission pass",
+            true_records,
+        ),
+        (
+            "records: codings are not checked",
+            {anonymized: (("(top is not None and (known > top).any())", "False"),)},
+            "ages beyond the top that is described",
+            true_records,
+        ),
+        (
+            "labels: records may say synthetic",
+            {label_check: (("    if claims_synthetic(carried) or carried.aigc is not None:\n", "    if False:\n"),)},
+            "true records are passed on as nobody's",
+            true_records,
+        ),
+        (
+            "labels: records may lose their mark",
+            {label_check: (("    if carried.marks is None:\n        yield f\"{lost}: the marks ({labels.MARKS}), {TRUE_RECORDS!r} among them\"\n", "    if carried.marks is None:\n        pass\n"),)},
+            "nobody knows any more that they are true records",
+            true_records,
+        ),
+        (
+            "labels: a folder of records is not verified",
+            {label_check: (("    _ = anonymized.check(folder) if records", "    _ = None if records"),)},
+            "labels of something else are looked at",
+            true_records,
         ),
     ]  # fmt: skip
     return [Mutant(*entry) for entry in found]

@@ -17,6 +17,7 @@ import yaml
 from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Identifier, Integer, Schema, Unit
 from synthkit.evidence import Evidence
 from synthkit.policy.packs.document import NAMES, Pack
+from synthkit.policy.packs.dossier import What
 from synthkit.privacy import events
 from synthkit.privacy.budget import Adjacency, Budget
 from synthkit.privacy.ledger import Ledger
@@ -64,6 +65,7 @@ PEOPLE = {
     "ben": ("disclosure-review-board",),
     "house": ("log",),
 }
+UNKNOWN = {"re-identification-study"}  # what a machine does not know, even of a release that meets everything
 HANDLING = {"producer": "Clinic of Xanten", "retention_days": 365, "recipients": ["registry"]}
 
 
@@ -91,14 +93,15 @@ def keys(folder: Path) -> Path:
     return trust
 
 
-def statements() -> list[tuple[str, str, str]]:
+def statements(what: What = "table") -> list[tuple[str, str, str]]:
     """Who must state what so that no requirement is left open, by person, role and statement."""
+    beyond = UNKNOWN if what == "table" else {*UNKNOWN, "other-identifiers"}  # pseudonyms, of true records
     needed: dict[tuple[str, str, str], None] = {}
     for name in NAMES:
         for rule in Pack.packaged(name).rules:
-            if rule.human is None or "table" not in rule.applies:
+            if rule.human is None or what not in rule.applies:
                 continue
-            if rule.human.when == "unknown" and rule.name != "re-identification-study":
+            if rule.human.when == "unknown" and rule.name not in beyond:
                 continue  # a machine knows
             role = rule.human.roles[0]
             people = [who for who, roles in PEOPLE.items() if role in roles]
@@ -106,9 +109,15 @@ def statements() -> list[tuple[str, str, str]]:
     return list(needed)
 
 
-def state(folder: Path, place: Path, only: Callable[[str], bool] = lambda statement: True, **options: Any) -> None:
-    """Let everybody state what is asked of them, about a bundle."""
-    for who, role, statement in statements():
+def state(
+    folder: Path,
+    place: Path,
+    only: Callable[[str], bool] = lambda statement: True,
+    what: What = "table",
+    **options: Any,
+) -> None:
+    """Let everybody state what is asked of them, about a release."""
+    for who, role, statement in statements(what):
         if only(statement):
             sign.attest(folder, sign.read_key(place / f"{who}.key"), role, statement, **options)
 

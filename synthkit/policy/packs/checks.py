@@ -20,6 +20,7 @@ Check = Callable[..., Found]
 GB_45438 = (
     "Label", "ContentProducer", "ProduceID", "ReservedCode1", "ContentPropagator", "PropagateID", "ReservedCode2",
 )  # fmt: skip
+TRUE_RECORDS = "anonymized true records"  # the mark of a folder of them
 _VALUES = "released values, schema"
 _PRICE = "recomputed price"
 
@@ -28,9 +29,12 @@ _PRICE = "recomputed price"
 
 
 def no_identifiers(dossier: Dossier, *, of: str) -> Found:
-    """No released column holds identifiers of this kind."""
+    """No released column holds identifiers of this kind. Whether a keyed pseudonym is one, people say."""
     if found := identifiers.problems(dossier.columns, of):
         return Found("fail", "; ".join(found), _VALUES)
+    keyed = [f"{column}: {column.keyed}" for column in dossier.columns if column.keyed is not None]
+    if of == "other" and keyed:
+        return Found("not evaluated", f"pseudonyms, each a code of one person: {'; '.join(keyed)}", _VALUES)
     return _if_known(dossier, f"in none of {_count(dossier.columns, 'column')}")
 
 
@@ -55,7 +59,7 @@ def no_hashes(dossier: Dossier) -> Found:
     found = [
         f"{column}: {count} value{'s' if count > 1 else ''} of the form of a hash"
         for column in dossier.columns
-        if column.text and (count := sum(map(identifiers.hashed, column.spellings)))
+        if column.text and column.keyed is None and (count := sum(map(identifiers.hashed, column.spellings)))
     ]
     if found:
         return Found("fail", "; ".join(found), _VALUES)
@@ -82,6 +86,79 @@ def _if_known(dossier: Dossier, found: str) -> Found:
         shown = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         return Found("not evaluated", f"nobody said what these hold ('holds' in the schema): {shown}", _VALUES)
     return Found("pass", found, _VALUES)
+
+
+# True records ----------------------------------------------------------------------------------
+
+ATTACKERS = ("prosecutor_highest", "prosecutor_average", "journalist_highest", "journalist_average", "marketer")
+_NO_RECORDS = "nothing describes how records were anonymized"
+_CLASSES = "classes, counted again; description"
+
+
+def attacker(dossier: Dossier, *, figure: str, at_most: float) -> Found:
+    """How right an attacker is about true records: the figure, and the limit that was set before, both at most this.
+
+    A figure that happens to be low where nobody asked for it fails: the next table of the house would have another.
+    """
+    found = dossier.figure(f"risk.{figure}")
+    if found is None or "description" not in dossier.facts:
+        return Found("not evaluated", f"no figure risk.{figure} that anybody can count again", _CLASSES)
+    if found.value > at_most:
+        return Found("fail", f"right up to {_percent(found.value)}; at most {_percent(at_most)} may be", _CLASSES)
+    limit = _limit(dossier.facts["description"], figure)
+    if limit > at_most:
+        return Found(
+            "fail", f"right up to {_percent(found.value)}, and no limit of {_percent(at_most)} was set", _CLASSES
+        )
+    return Found("pass", f"right up to {_percent(found.value)}; the limit that was set is {_percent(limit)}", _CLASSES)
+
+
+def _limit(description: Mapping[str, Any], figure: str) -> float:
+    """The limit that was set for an attacker, by itself or by the size of classes that was asked for."""
+    who, _, which = figure.partition("_")
+    told = description["attackers"][who]
+    sizes = [model["asked"]["k"] for model in description["models"] if "k" in model["asked"]]
+    return float(min(told["limits"][which] if which else told["limit"], *(1 / size for size in sizes), 1.0))
+
+
+def inference(dossier: Dossier, *, at_most: float) -> Found:
+    """In no class of true records does a larger share have the same value of a column that is sensitive."""
+    if "description" not in dossier.facts:
+        return Found("not evaluated", _NO_RECORDS, _CLASSES)
+    roles = {column["name"]: column["role"] for column in dossier.facts["description"]["columns"]}
+    if bare := [str(c) for c in dossier.columns if HOLDS.get(c.holds or "") == "sensitive" and roles[c.name] == "kept"]:
+        return Found("fail", f"sensitive, and no model bounds what a class tells: {', '.join(bare)}", _CLASSES)
+    shares = {
+        name: found.value
+        for name, role in roles.items()
+        if role == "sensitive" and (found := dossier.figure(f"anonymity.confidence.{name}")) is not None
+    }
+    if not shares:
+        return Found("not evaluated", "no column is stated as sensitive", _CLASSES)
+    told = ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
+    if max(shares.values()) > at_most:
+        return Found("fail", f"surest in one class: {told}; at most {_percent(at_most)} may be", _CLASSES)
+    return _if_known(dossier, f"surest in one class: {told}")
+
+
+def pseudonyms(dossier: Dossier) -> Found:
+    """Every pseudonym was made under a key of one purpose and one recipient, and nobody else gets the records."""
+    looked = "description, handling.recipients"
+    if "description" not in dossier.facts:
+        return Found("not evaluated", _NO_RECORDS, looked)
+    described = [column for column in dossier.facts["description"]["columns"] if column["role"] == "pseudonym"]
+    if without := [column["name"] for column in described if "key" not in column]:
+        return Found("fail", f"no key is described for {', '.join(without)}", looked)
+    if not described:
+        return Found("pass", "there are none", looked)
+    keys = {(c["key"]["purpose"], c["key"]["recipient"]) for c in described}
+    told = ", ".join(f"purpose {purpose}, recipient {recipient}" for purpose, recipient in sorted(keys))
+    stated = set(dossier.facts["handling"].get("recipients") or ())
+    if not stated:
+        return Found("not evaluated", f"keyed for {told}; the folder names no recipients to hold it against", looked)
+    if stated != {recipient for _, recipient in keys}:
+        return Found("fail", f"keyed for {told}, and the records go to {', '.join(sorted(stated))}", looked)
+    return Found("pass", f"keyed for {told}", looked)
 
 
 # The price -------------------------------------------------------------------------------------
@@ -237,6 +314,15 @@ def _purpose(facts: Mapping[str, Any]) -> str | Found:
     return str(purpose)
 
 
+def _models(facts: Mapping[str, Any]) -> str:
+    told = []
+    for model in facts["description"]["models"]:
+        on = f" of {model['sensitive']}" if model["sensitive"] else ""
+        asked = ", ".join(f"{key} {value:g}" for key, value in model["asked"].items())
+        told.append(f"{model['name']}{on}: asked {asked}, attained {model['attained']:.4g}")
+    return "; ".join(told)
+
+
 Reader = Callable[[Mapping[str, Any]], Any]
 STATED: Mapping[str, tuple[str, Reader]] = {
     "epsilon": ("guarantee.epsilon", lambda facts: f"epsilon {_up(facts['guarantee']['epsilon'])}"),
@@ -250,6 +336,7 @@ STATED: Mapping[str, tuple[str, Reader]] = {
     "randomness": ("randomness", _randomness),
     "software": ("versions, code", lambda facts: f"synthkit {facts['versions']['synthkit']}, code sha256 {facts['code']['sha256'][:12]}"),
     "method": ("method", lambda facts: facts["method"]["name"]),
+    "models": ("description.models", _models),
     "limits": ("not_covered", lambda facts: f"{len(facts['not_covered'])} limits of the guarantee are named" if facts["not_covered"] else ""),
     "recipients": ("handling.recipients", lambda facts: ", ".join(facts["handling"]["recipients"])),
     "retention": ("handling.retention_days", _retention),
@@ -291,8 +378,16 @@ def _well_formed(entry: Carried) -> bool:
     return label is not None and set(label) == set(GB_45438) and label["Label"] in ("1", "2", "3")
 
 
+def claims_synthetic(entry: Carried) -> bool:
+    """Whether a mark says, in whatever words, that data are synthetic."""
+    return any("synthetic" in mark.casefold() for mark in entry.marks or ())
+
+
 MARKS: Mapping[str, Callable[[Carried], bool]] = {
     "synthetic": lambda entry: "synthetic" in (entry.marks or ()),
+    "true-records": lambda entry: (
+        entry.aigc is None and (entry.marks or ())[:1] == (TRUE_RECORDS,) and not claims_synthetic(entry)
+    ),
     "aigc": _well_formed,
     "aigc-generated": lambda entry: _well_formed(entry) and (entry.aigc or {})["Label"] == "1",
     "aigc-producer": lambda entry: _well_formed(entry) and bool((entry.aigc or {})["ContentProducer"].strip()),
@@ -322,6 +417,9 @@ CHECKS: Mapping[str, tuple[Check, Mapping[str, Parameter]]] = {
     "zip3": (zip3, {"census": Parameter("words", tuple(identifiers.zip3()))}),
     "no-hashes": (no_hashes, {}),
     "inventory": (inventory, {}),
+    "attacker": (attacker, {"figure": Parameter("word", ATTACKERS), "at_most": Parameter("number")}),
+    "inference": (inference, {"at_most": Parameter("number")}),
+    "pseudonyms": (pseudonyms, {}),
     "guarantee": (guarantee, {}),
     "unit": (unit, {}),
     "bound": (bound, {"accuracy": Parameter("number")}),
@@ -348,4 +446,4 @@ def _percent(share: float) -> str:
     return f"{math.ceil(share * 1000 - 1e-9) / 10:g}%"
 
 
-__all__ = ["CHECKS", "GB_45438", "MARKS", "STATED", "Parameter"]
+__all__ = ["CHECKS", "GB_45438", "MARKS", "STATED", "TRUE_RECORDS", "Parameter", "claims_synthetic"]

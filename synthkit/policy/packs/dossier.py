@@ -45,6 +45,7 @@ class Column:
         largest: of numbers, the largest that was released, or that a released model can draw.
         ceiling: of numbers, the largest that the schema allows.
         rows: how many values there are.
+        keyed: of pseudonyms in true records, under which key they were made; None: under none that is described.
     """
 
     table: str
@@ -56,11 +57,12 @@ class Column:
     largest: float | None = None
     ceiling: float | None = None
     rows: int = 0
+    keyed: str | None = None
 
     @property
     def known(self) -> bool:
-        """Whether it is known what it holds: it says so, it is true or false, or it is a running number."""
-        return self.holds is not None or self.kind in ("boolean", "identifier")
+        """Whether it is known what it holds: it says so, it is true or false, a running number, or a keyed pseudonym."""
+        return self.holds is not None or self.keyed is not None or self.kind in ("boolean", "identifier")
 
     @property
     def text(self) -> bool:
@@ -102,7 +104,7 @@ class Dossier:
     Attributes:
         what: of what it is.
         bundle: SHA-256 of the manifest that statements are about, in hexadecimal.
-        facts: the manifest, plain JSON values; it was verified.
+        facts: the manifest, plain JSON values; it was verified. Of true records, with their ``description``.
         epsilon: recomputed from the list of reads; infinity where nothing is guaranteed; None where it was not recomputed.
         figures: free or charged ones; internal ones are refused.
         columns: every released column.
