@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from synthkit.data.tables import FileSource, Source
 from synthkit.errors import DataError, JobError, PolicyDenied
 from synthkit.evidence import Evidence
 from synthkit.policy.decide import Decision
-from synthkit.policy.gate import Attestation, Gate, Parcel, gate, nobody
+from synthkit.policy.gate import Gate, Parcel, gate
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import anonymized, permission, sign
 from synthkit.release.anonymize_job import AnonymizeJob
@@ -283,11 +283,7 @@ def _ask(job: AnonymizeJob, held: Path, checked: Checked) -> Gate:
         labels=handling.labels,
         retention=handling.retention_days,
     )
-    stated: Sequence[Attestation] = ()
-    verify: Callable[[Attestation], bool] = nobody
-    if job.trust is not None:
-        trust = sign.trusted(job.trust)
-        stated, verify = list(sign.attestations(held, trust)), sign.believes(trust)
+    stated, verify = sign.for_the_gate(held, job.trust)
     first = permission.recorded(checked.policy)
     request = job.asker.request(ACTION, job.dataset)
     return gate(job.asker.applied.reread(), first, request, parcel, [*evidence(checked)], stated, verify=verify)

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from synthkit.data import vault
 from synthkit.documents import umask, write_atomically
 from synthkit.errors import JobError, Refused, VerificationFailed
 from synthkit.policy.decide import Decision, decide
-from synthkit.policy.gate import Attestation, Gate, Parcel, gate, nobody
+from synthkit.policy.gate import Gate, Parcel, gate
 from synthkit.policy.names import trouble
 from synthkit.policy.request import Request
 from synthkit.privacy.ledger import Ledger, Spent
@@ -214,11 +214,7 @@ def _gate(
         labels=handling.marks,
         retention=handling.retention_days,
     )
-    stated: Sequence[Attestation] = ()
-    verify: Callable[[Attestation], bool] = nobody
-    if trust is not None:
-        keys = sign.trusted(Path(trust))
-        stated, verify = list(sign.attestations(folder, keys)), sign.believes(keys)
+    stated, verify = sign.for_the_gate(folder, trust)
     policy = asker.applied.reread()
     return gate(policy, first, first.request, parcel, figures(manifest), stated, verify=verify, now=now)
 

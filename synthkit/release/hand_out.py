@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dp_accounting import DpEvent
 from synthkit.documents import umask, write_atomically
 from synthkit.errors import JobError, PolicyDenied
 from synthkit.evidence import Evidence
-from synthkit.policy.gate import Attestation, Gate, Parcel, gate, nobody
+from synthkit.policy.gate import Gate, Parcel, gate
 from synthkit.privacy.ledger import Ledger
 from synthkit.release import log, permission, sign
 from synthkit.release.handling import Handling
@@ -118,11 +118,7 @@ def _ask(job: Job, event: DpEvent, ledger: Ledger, held: Path, manifest: Mapping
         retention=handling.retention_days,
     )
     asked = permission.request(job, event, "release", total=spent.epsilon, unreviewed=True)
-    stated: Sequence[Attestation] = ()
-    verify: Callable[[Attestation], bool] = nobody
-    if job.trust is not None:
-        trust = sign.trusted(job.trust)
-        stated, verify = list(sign.attestations(held, trust)), sign.believes(trust)
+    stated, verify = sign.for_the_gate(held, job.trust)
     first = permission.recorded(manifest["policy"])
     return gate(job.asker.applied.reread(), first, asked, parcel, figures(manifest), stated, verify=verify)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from synthkit.documents import write_atomically
 from synthkit.errors import JobError, VerificationFailed
 from synthkit.policy.demands import APPROVES
-from synthkit.policy.gate import Attestation
+from synthkit.policy.gate import Attestation, nobody
 from synthkit.policy.names import trouble
 from synthkit.release import anonymized, bundle, verify_alone
 from synthkit.release.verify_alone import Doubt, Trust
@@ -186,6 +186,19 @@ def attestations(folder: Path, trust: Trust) -> Iterator[Attestation]:
         )
 
 
+def for_the_gate(folder: Path, trust: str | Path | None) -> tuple[list[Attestation], Callable[[Attestation], bool]]:
+    """What people state about a bundle, and who is believed; without a file of trusted keys, nothing and nobody.
+
+    Raises:
+        JobError: the file of keys cannot be used.
+        VerificationFailed: a line cannot be read.
+    """
+    if trust is None:
+        return [], nobody
+    keys = trusted(Path(trust))
+    return list(attestations(folder, keys)), believes(keys)
+
+
 def believes(trust: Trust, *, now: datetime | None = None) -> Callable[[Attestation], bool]:
     """Whether an attestation is signed by this person's key, in a role that the key has."""
     moment = now or datetime.now(UTC)
@@ -218,6 +231,7 @@ __all__ = [
     "attest",
     "attestations",
     "believes",
+    "for_the_gate",
     "new_key",
     "read_key",
     "trusted",

@@ -124,9 +124,10 @@ class TabularVae:
         alone = calibrate(lambda scale: repeat(counts_event(scale, budget), queries), budget)
         if self.steps == 0 or _lonely(schema):
             return Plan(budget, repeat(counts_event(alone, budget), queries), {"marginals": alone}, 5.0, 600.0)
-        sigma = alone / math.sqrt(1 - choosing.for_gradients(1 - self.warm_start, schema, budget))
+        worth = choosing.for_gradients(1.0, schema, budget)
+        sigma = alone / math.sqrt(1 - (1 - self.warm_start) * worth)
         placement = calibrate(lambda scale: sum_event(scale, 1.0, budget), budget)
-        placement /= math.sqrt(choosing.for_gradients(self.placement, schema, budget))
+        placement /= math.sqrt(self.placement * worth)
         rate = self._rate(schema)
 
         def event(multiplier: float) -> DpEvent:
