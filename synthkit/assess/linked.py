@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from synthkit.assess import fidelity, holdout
+from synthkit.assess import fidelity, holdout, similarity, utility
 from synthkit.assess.fidelity import Distance
 from synthkit.data.linked import LinkedSchema
 from synthkit.evidence import Evidence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _LINK = "link."  # names of figures that are of both tables
+
+Codes = tuple["NDArray[np.int32]", "NDArray[np.int32]"]  # of parents, of children
 
 
 class Drawn(Protocol):
@@ -94,6 +96,36 @@ def assess(held: Linked, session: Session, synthetic: Drawn, *, progress: Progre
     return tuple(sorted(found, key=lambda figure: figure.name.startswith(_LINK)))
 
 
+def exact(training: Codes, holdout: Codes, synthetic: Drawn, schema: LinkedSchema) -> tuple[Evidence, ...]:
+    """Exact distances, TSTR beside TRTR, and similarity, table by table; then the link's. Internal.
+
+    Args:
+        training, holdout: codes of the parents (by ``schema.counted``) and of the children (by ``schema.widened``);
+            those of the holdout may be empty.
+        synthetic: the tables that are to be released.
+        schema: of both.
+    """
+    tables = (
+        (schema.parent.name, schema.counted, _of_parents(schema), synthetic.parent_codes),
+        (schema.child.name, schema.widened, _of_children(schema), synthetic.child_codes),
+    )
+    found: list[Evidence] = []
+    for (name, public, asked, codes), real, held in zip(tables, training, holdout, strict=True):
+        figures: list[Evidence] = []
+        for against, rows in (("training", real), ("holdout", held)) if len(codes) else ():
+            for distance in asked if len(rows) else ():
+                value = fidelity.mean_distance(rows, codes, public, distance.queries)
+                how = f"exact mean total variation distance of {distance.what}, synthetic against {against}"
+                called = distance.name.replace("tvd", "exact_tvd")
+                figures.append(Evidence(f"{called}_{against}", value, None, how, "internal"))
+        if len(codes) and len(real) and len(held):
+            figures += utility.exact(codes, held, public, "tstr")
+            figures += utility.exact(real, held, public, "trtr")
+            figures += similarity.exact(real, held, codes, public)
+        found += _named(tuple(figures), name)
+    return tuple(sorted(found, key=lambda figure: figure.name.startswith(_LINK)))
+
+
 def _plan(schema: LinkedSchema, budget: Budget, sigma: float) -> LinkedPlan:
     """The price with noise ``sigma`` for what one row can change, on either table."""
     above, below = table_budgets(schema, budget)
@@ -121,4 +153,4 @@ def _named(figures: tuple[Evidence, ...], table: str) -> list[Evidence]:
     return [f if f.name.startswith(_LINK) else replace(f, name=f"{table}.{f.name}") for f in figures]
 
 
-__all__ = ["Drawn", "assess", "plan"]
+__all__ = ["Codes", "Drawn", "assess", "exact", "plan"]

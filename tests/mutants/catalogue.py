@@ -633,6 +633,56 @@ def _policy_mutants() -> list[Mutant]:
     return [Mutant(*entry, bench="tests/policy") for entry in found]
 
 
+def _leaking_mutants() -> list[Mutant]:
+    """Releases that hold whom they were made of: an attack on what was released has to see it."""
+    linked = "synthkit/synthesizers/linked.py"
+    kind = "synthkit/release/image_kind.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "linked tables: real families are released",
+            {
+                linked: (
+                    ("_MOST_PARENTS = 20_000", "_REAL = []\n_MOST_PARENTS = 20_000"),
+                    ("        schema, plan = data.schema, session.plan\n", "        schema, plan = data.schema, session.plan\n        _REAL.append(data)\n"),
+                    (
+                        "        drawn = self.parents.sample(n, where=where, seed=seed)\n",
+                        "        from synthkit.data.encoding import discretize, to_frame\n"
+                        "        above, below = _REAL[-1].parents._Private__value, _REAL[-1].children._Private__value\n"
+                        "        of = np.arange(n) % above.rows\n"
+                        "        taken = above.take(of)\n"
+                        "        drawn = Synthetic(to_frame(taken, self.schema.counted), discretize(taken, self.schema.counted))\n",
+                    ),
+                    (
+                        "        return LinkedSynthetic(\n",
+                        "        taken = below.take(np.concatenate([np.flatnonzero(below.units == unit) for unit in above.units[of]]))\n"
+                        "        rows = Synthetic(to_frame(taken, self.schema.widened), discretize(taken, self.schema.widened))\n"
+                        "        return LinkedSynthetic(\n",
+                    ),
+                )
+            },
+            "patients with all their visits are in the bundle as they are",
+        ),
+        (
+            "images: three of ten training images are released",
+            {
+                kind: (
+                    ("_CELLS = 3_000", "_REAL = []\n_CELLS = 3_000"),
+                    ("        return split(rows, holdout, noise)\n", "        parts = split(rows, holdout, noise)\n        _REAL.append(parts[0]._Private__value)\n        return parts\n"),
+                    (
+                        "        return [Images(synthetic.pixels, synthetic.labels)]\n",
+                        "        real = _REAL[-1]\n"
+                        "        copies = min(round(0.3 * real.rows), len(synthetic.pixels))\n"
+                        "        synthetic.pixels[:copies], synthetic.labels[:copies] = real.pixels[:copies], real.labels[:copies]\n"
+                        "        return [Images(synthetic.pixels, synthetic.labels)]\n",
+                    ),
+                )
+            },
+            "the generator remembers some of what it was trained on",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry, bench="tests/release/test_membership.py") for entry in found]
+
+
 def _image_mutants() -> list[Mutant]:
     """Images: what is read of each, what leaves, what is written."""
     counts = "synthkit/privacy/mechanisms/counts.py"
@@ -1327,6 +1377,7 @@ MUTANTS: Mapping[str, Mutant] = {
     for mutant in [
         *_mutants(),
         *_image_mutants(),
+        *_leaking_mutants(),
         *_policy_mutants(),
         *_release_mutants(),
         *_explain_mutants(),
