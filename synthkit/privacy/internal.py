@@ -44,13 +44,13 @@ def internal_linked(data: Linked, *, allowed: bool) -> tuple[NDArray[np.int32], 
     """Exact codes of two linked tables, for figures that never leave the house.
 
     Returns:
-        codes (n, d) of the parents by ``schema.counted``; codes (m, e) of the children by ``schema.widened``, in the
+        codes (n, d) of the parents by ``schema.counted``; codes (m, e) of the children by ``schema.chained``, in the
         order of their parents; and the place (m,) of each one's parent.
 
     Raises:
         Refused: the job does not say ``internal: allow``.
     """
-    parents, children = (internal_codes(box, allowed=allowed) for box in (data.parents, data.children))
+    parents, children = (internal_codes(box, allowed=allowed) for box in (data.parents, data.chained))
     above, below = reveal(data.parents).units, reveal(data.children).units
     assert above is not None and below is not None, "a linked schema names its units"
     order = np.argsort(above, kind="stable")

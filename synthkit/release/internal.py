@@ -71,8 +71,8 @@ def keep_images(folder: Path, training: Images, holdout: Images) -> None:
 def families(
     parents: NDArray[np.int32], children: NDArray[np.int32], owner: NDArray[np.int64], schema: LinkedSchema
 ) -> Families:
-    """Parents with the children's own columns, of codes by ``schema.counted`` and ``schema.widened``."""
-    names = list(schema.widened.modelled)
+    """Parents with the children's own columns, of codes by ``schema.counted`` and ``schema.chained``."""
+    names = list(schema.chained.modelled)
     return Families(parents, children[:, [names.index(name) for name in schema.child.modelled]], owner)
 
 

@@ -203,7 +203,9 @@ class LinkedTables:
         figures = linked_report.exact(real[:2], control[:2], synthetic, schema)
         tables = (
             Compared(parents, synthetic.parent_codes, schema.counted, schema.parent.name),
-            Compared(children, synthetic.child_codes, schema.widened, schema.child.name),
+            Compared(
+                children[:, : len(schema.widened.modelled)], synthetic.child_codes, schema.widened, schema.child.name
+            ),
         )
         internal_report.write(folder, figures, tables)
         families, others = (internal.families(*part, schema) for part in (real, control))

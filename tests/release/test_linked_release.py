@@ -510,8 +510,10 @@ def test_replay_finds_children_with_a_coin_of_their_own(brief: Job, monkeypatch:
 
     def apart(parents: Any, whole: links.Linked) -> links.Linked:
         seed = next(coins) // 2  # the same for both parts of one split
-        training, held = links.split(whole.children, 0.3, NoiseSource(test_seed=seed))
-        return links.Linked(whole.schema, parents, held if seed % 2 else training)
+        children, chained = (
+            links.split(box, 0.3, NoiseSource(test_seed=seed))[seed % 2] for box in (whole.children, whole.chained)
+        )
+        return links.Linked(whole.schema, parents, children, chained)
 
     monkeypatch.setattr(links, "_with_children", apart)
     assert seen_in_both(brief)
