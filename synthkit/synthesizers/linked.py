@@ -239,12 +239,12 @@ def load(folder: Place, parameters: Mapping[str, Any], _: Schema) -> LinkedModel
     if parents.schema != schema.counted or children.schema != schema.widened or not conditional:
         raise InputError(f"{folder}: its parts belong to another model; restore it or fit again")
     arrays = load_bytes((folder / "weights.safetensors").read_bytes())
-    sigma = parameters.get("siblings")
-    asked = [] if sigma is None else siblings.relations(schema, float(sigma))
+    sigma = float(parameters.get("siblings") or 0.0)
+    asked = siblings.relations(schema, sigma) if sigma else []
     counts = {f"siblings.{k}": (relation.count,) for k, relation in enumerate(asked)}
     if {name: array.shape for name, array in arrays.items()} != counts:
         raise InputError(f"{folder}: the weights do not fit the schema")
-    tables = (Siblings(asked[k], arrays[f"siblings.{k}"].copy(), float(sigma)) for k in range(len(asked)))
+    tables = (Siblings(relation, arrays[f"siblings.{k}"].copy(), sigma) for k, relation in enumerate(asked))
     return LinkedModel(schema, parents, children, tuple(tables))
 
 
