@@ -51,7 +51,7 @@ from synthkit.release.credentials import Credentials, read_credentials
 from synthkit.release.hand_out import Release, hand_out, held_for
 from synthkit.release.image_job import with_folder
 from synthkit.release.job import Job
-from synthkit.release.kinds import Kind, kind_of
+from synthkit.release.kinds import Kind, OneTable, kind_of
 from synthkit.release.permission import Asker
 from synthkit.release.pictures import MOST_FILES
 from synthkit.synthesizers.base import Model, Progress, settings_of, silent
@@ -506,7 +506,7 @@ def _internal(job: Job, made: Made, progress: Progress, explained: Explanation |
     progress(0.96, "exact figures (internal)")
     folder = _beside(job.output, "internal")
     made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
-    if isinstance(explained, Explanation):
+    if isinstance(explained, Explanation) and isinstance(made.kind, OneTable):
         real = internal_codes(made.training, allowed=job.internal)
         control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
         explaining.internal(folder, explained, (real, control), made.synthetic.codes, made.model.schema)
