@@ -34,7 +34,7 @@ from synthkit.data.encoding import Table, row_megabytes
 from synthkit.data.private import Private
 from synthkit.data.schema import Schema
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.mechanisms.counts import NoisyMarginal, noisy_marginals, tabulate
+from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginals, noisy_marginals, tabulate
 from synthkit.privacy.mechanisms.select import Rule
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
@@ -47,13 +47,12 @@ from synthkit.synthesizers.graphical import calibrate as calibrated
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped
-from synthkit.synthesizers.tree_model import TreeModel, load_tree_model, structural_zeros
+from synthkit.synthesizers.tree_model import MISFIT, TreeModel, alone, denoised, load_tree_model, structural_zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BYTES = 8  # a cell
-_MISFIT = 0.75  # variances of a cell's noise: a fit that comes nearer learns the noise (Morozov 1966)
 _LEAST = 4  # marginals are chosen, where there are as many
 _SAMPLED, _MOST_SAMPLED = 2, 60_000  # rows that the model's marginals are read off: for a real row, and at most
 _UNSEEN = 1e-3  # of a row in every cell that no known row has: what it holds follows from the others
@@ -111,7 +110,8 @@ class Conditional:
         tables = tabulate(data, named(among, schema))
         released = noisy_marginals(tables, session, named(start, schema), noise["start"])
         cliques = [*start, *(columns for columns, _ in zeros)]
-        model = self._fitted(released, schema, zeros)
+        targets = denoised(released, schema, estimated_rows(released))
+        model = self._fitted(released, targets, schema, zeros)
         rng = np.random.default_rng(session.noise.public_seed())
         batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
         for k, batch in enumerate(batches):
@@ -122,11 +122,14 @@ class Conditional:
             rules = self._rules(schema, among, cliques, room * (k + 1) / len(batches))
             picked = choosing.worst(tables, session, among, drawn, rows, rules, batch)
             # MEASURE
-            released += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
+            new = noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
+            released += new
+            expected = exact_marginals(drawn, schema, named(picked, schema))
+            targets += denoised(new, schema, rows, [table * (rows / len(drawn)) for table in expected])
             cliques += [clique for clique in picked if clique not in cliques]
             # GENERATE
             progress(0.1 + 0.8 * (k + 0.5) / len(batches), f"round {k + 1}: fitting")
-            model = self._fitted(released, schema, zeros)
+            model = self._fitted(released, targets, schema, zeros)
         progress(1.0, "fitted")
         return TreeModel(schema, self.name, model, tuple(released))
 
@@ -176,13 +179,15 @@ class Conditional:
 
     # GENERATE
 
-    def _fitted(self, released: Sequence[NoisyMarginal], schema: Schema, zeros: Sequence[Mask]) -> Graphical:
+    def _fitted(
+        self, released: Sequence[NoisyMarginal], known: Sequence[Target], schema: Schema, zeros: Sequence[Mask]
+    ) -> Graphical:
         """The model of what was measured, from the known rows on, with the given columns in its first clique."""
-        rows, names, sizes = estimated_rows(released), list(schema.domain), tuple(schema.domain.values())
-        targets = [
-            Target(tuple(names.index(n) for n in m.columns), m.counts / rows, (rows / m.sigma) ** 2) for m in released
+        sizes, given = tuple(schema.domain.values()), sorted(self._given(schema))
+        single = [
+            target for target in alone(released, schema, estimated_rows(released)) if target.columns[0] not in given
         ]
-        given = sorted(self._given(schema))
+        targets = [*known, *single]
         matter = tuple(j for j in given if any(j in target.columns for target in targets))
         cliques = [*(target.columns for target in targets), *(columns for columns, _ in zeros), matter]
         tree = junction_tree(sizes, cliques).rooted(matter)
@@ -190,15 +195,15 @@ class Conditional:
         potentials = [torch.ones([sizes[j] for j in clique], dtype=torch.float64) for clique in tree.cliques]
         if matter:
             shape = [sizes[j] for j in matter]
-            known = [self._known(schema)[:, given.index(j)] for j in matter]
-            counts = np.bincount(np.ravel_multi_index(known, shape), minlength=math.prod(shape)) + _UNSEEN
+            codes = [self._known(schema)[:, given.index(j)] for j in matter]
+            counts = np.bincount(np.ravel_multi_index(codes, shape), minlength=math.prod(shape)) + _UNSEEN
             shares = (counts / counts.sum()).reshape(shape)
             targets.append(Target(matter, shares, targets[0].weight))
             wide = [sizes[j] if j in matter else 1 for j in tree.cliques[0]]
             potentials[0] = potentials[0] * torch.from_numpy(shares.reshape(wide))
         start = Graphical(tree, calibrated(tree, potentials))
         # The known rows are met from the start: they are no reason to stop before the measured tables are.
-        misfit = _MISFIT * measured / sum(target.shares.size for target in targets)
+        misfit = MISFIT * measured / sum(target.shares.size for target in targets)
         return fit(start.without(zeros), targets, self.iterations, misfit)
 
     def _given(self, schema: Schema) -> set[int]:

@@ -3,7 +3,7 @@
 A measurement is denoised (``posterior.py``) by what was expected of it: independent columns, or the model
 before. Each column by itself is one more target, the mean of what all measurements say of it. And fitting stops early, on purpose: the true table misses a noisy cell by one standard deviation, so
 a model that comes much nearer has learnt noise. It goes towards the measurements only until the mean
-squared gap of a cell is ``_MISFIT`` of its posterior variances (Morozov's discrepancy principle, 1966).
+squared gap of a cell is ``MISFIT`` of its posterior variances (Morozov's discrepancy principle, 1966).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from synthkit.synthesizers.marginals import estimated_rows
 from synthkit.synthesizers.posterior import posterior
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
 
-_MISFIT = 0.4
+MISFIT = 0.4
 _ALONE = 2.0  # weight of columns by themselves, by that of marginals: every pair leans on them
 
 
@@ -136,16 +136,39 @@ def fitted(
     cliques = [*(target.columns for target in targets), *columns, *(columns for columns, _ in zeros)]
     tree = junction_tree(tuple(schema.domain.values()), cliques)
     start = before.graphical.on(tree) if before else Graphical(tree)
-    for marginal, clique in zip(new, columns, strict=True):
-        expected = rows * start.marginal(clique).numpy() if before else None
-        denoised = posterior(marginal, schema, rows, expected)
-        targets += (Target(clique, denoised.counts / rows, rows**2 / denoised.variance),)
-    alone = [
-        Target((names.index(sums.columns[0]),), known.counts / rows, _ALONE * rows**2 / known.variance)
-        for sums in _sums(released, schema)
-        for known in (posterior(sums, schema, rows),)
-    ]
-    return Fitted(fit(start.without(zeros), [*targets, *alone], iterations, _MISFIT), released, targets)
+    expected = [rows * start.marginal(clique).numpy() for clique in columns] if before else None
+    targets += tuple(denoised(new, schema, rows, expected))
+    wanted = [*targets, *alone(released, schema, rows)]
+    return Fitted(fit(start.without(zeros), wanted, iterations, MISFIT), released, targets)
+
+
+def denoised(
+    marginals: Sequence[NoisyMarginal],
+    schema: Schema,
+    rows: float,
+    expected: Sequence[NDArray[np.float64]] | None = None,
+    weight: float = 1.0,
+) -> list[Target]:
+    """What to fit: posterior means, and weights by posterior variances.
+
+    Args:
+        marginals: measured.
+        schema: the public schema.
+        rows: estimated number of rows.
+        expected: the counts that a model has had for each; None: those of independent columns.
+        weight: of all of them.
+    """
+    names, targets = list(schema.domain), []
+    for k, marginal in enumerate(marginals):
+        known = posterior(marginal, schema, rows, expected[k] if expected else None)
+        columns = tuple(names.index(name) for name in marginal.columns)
+        targets.append(Target(columns, known.counts / rows, weight * rows**2 / known.variance))
+    return targets
+
+
+def alone(released: Sequence[NoisyMarginal], schema: Schema, rows: float) -> list[Target]:
+    """Each column by itself, as all measurements together have it."""
+    return denoised(_sums(released, schema), schema, rows, weight=_ALONE)
 
 
 def structural_zeros(schema: Schema, cells: float) -> list[Mask]:
@@ -177,4 +200,4 @@ def _sums(released: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMargin
     return found
 
 
-__all__ = ["Fitted", "TreeModel", "fitted", "load_tree_model", "structural_zeros"]
+__all__ = ["MISFIT", "Fitted", "TreeModel", "alone", "denoised", "fitted", "load_tree_model", "structural_zeros"]
