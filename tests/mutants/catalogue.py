@@ -21,12 +21,14 @@ class Mutant:
         files: by file, what is replaced by what.
         why: what it breaks.
         bench: the tests that must notice.
+        needs: a module of an extra without which they are skipped.
     """
 
     name: str
     files: Mapping[str, Patches]
     why: str
     bench: str = "tests/audit/test_bench.py"
+    needs: str | None = None
 
 
 def _mutants() -> list[Mutant]:
@@ -1184,7 +1186,9 @@ def _anonymize_mutants() -> list[Mutant]:
     lattice = "synthkit/anonymize/lattice.py"
     anonymized = "synthkit/release/anonymized.py"
     anonymizing = "synthkit/release/anonymizing.py"
+    text = "synthkit/anonymize/free_text.py"
     counts, leaving = "tests/anonymize/test_route.py", "tests/release/test_anonymizing.py"
+    searched, redacted = "tests/anonymize/test_free_text.py", "tests/release/test_redacted.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
         (
             "anonymize: k counted before suppression",
@@ -1277,6 +1281,36 @@ def _anonymize_mutants() -> list[Mutant]:
             leaving,
         ),
         (
+            "redact: nobody searches again",
+            {anonymized: (("        _check_redaction(frame, description)\n", ""),)},
+            "a text is redacted because it says so",
+            redacted,
+        ),
+        (
+            "redact: searched once",
+            {text: (("        for _ in range(_ROUNDS):\n", "        for _ in range(0):\n"), ('        return text if not self.left(text) else f"<{WHOLE}>"\n', "        return text\n"))},
+            "what comes to light by what was taken out stays",
+            searched,
+        ),
+        (
+            "redact: whatever looks like a mark is none of ours",
+            {text: (('rf"<({\'|\'.join(map(re.escape, kinds))})(?::[0-9a-f]{{32}})?>"', 'rf"<({\'|\'.join(map(re.escape, kinds))})(?::[^>]*)?>"'), ("        text = _replaced(text, self.find(text), name)\n", ""))},
+            "an address in angle brackets leaves",
+            searched,
+        ),
+        (
+            "redact: listed words go with the folder",
+            {text: (('            "listed": self.listed is not None,\n', '            "listed": self.listed is not None,\n            **({"patterns": dict.fromkeys(self.words(), "x")} if self.listed else {}),\n'),)},
+            "the names that were taken out stand in the description",
+            redacted,
+        ),
+        (
+            "redact: free text is modelled like an identifier that is regenerated",
+            {"synthkit/data/schema.py": (('    release: Literal["drop", "regenerate"] = field(init=False, default="drop")\n', '    release: Literal["drop", "regenerate"] = "drop"\n'),)},
+            "a synthetic table has a column of free text",
+            redacted,
+        ),
+        (
             "risks: the control is the original",
             {"synthkit/audit/risks.py": (("link(people), link(others), guessed)", "link(people), link(people), guessed)"), ("infer(people), infer(others), guessed)", "infer(people), infer(people), guessed)"))},
             "a leaking release is held against itself",
@@ -1319,7 +1353,12 @@ def _anonymize_mutants() -> list[Mutant]:
             "tests/policy/test_decisions.py",
         ),
     ]  # fmt: skip
-    return [Mutant(*entry) for entry in found]
+    extras = {
+        "redact: searched once",
+        "redact: whatever looks like a mark is none of ours",
+        "redact: listed words go with the folder",
+    }
+    return [Mutant(*entry, needs="presidio_analyzer" if entry[0] in extras else None) for entry in found]
 
 
 MUTANTS: Mapping[str, Mutant] = {
