@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from synthkit.audit.risks import Attacked, Rows, attack_all
+from synthkit.assess.reidentification import rows_of
+from synthkit.audit.risks import Attacked, attack_all
 from synthkit.data import vault
-from synthkit.data.schema import Categorical, Identifier, Numeric, Schema
+from synthkit.data.schema import Identifier, Schema
 from synthkit.data.tables import FileSource, Source, read
 from synthkit.errors import InputError
 from synthkit.policy.decide import decide
@@ -71,9 +70,9 @@ def risks(
         raise InputError(
             f"column {unknown[0]!r} is not modelled; columns to attack by are {', '.join(schema.modelled)}"
         )
-    made = _rows(_synthetic(synthetic, schema), schema)
+    made = rows_of(_synthetic(synthetic, schema), schema)
     known, others = (
-        _rows(internal_table(read(source, schema, dataset=dataset), allowed=allowed), schema)
+        rows_of(internal_table(read(source, schema, dataset=dataset), allowed=allowed), schema)
         for source in (original, control)
     )
     after = secrets or ((schema.target,) if schema.target else ())
@@ -114,17 +113,6 @@ def _synthetic(path: Path, schema: Schema) -> Table:
     }
     plain = Schema(schema.name, columns, schema.rows)
     return internal_table(read(source, plain, dataset="synthetic"), allowed=True)
-
-
-def _rows(table: Table, schema: Schema) -> Rows:
-    values, numeric = [], []
-    for name, column in schema.modelled.items():
-        line = np.array(table.columns[name], dtype=np.float64)
-        numeric.append(isinstance(column, Numeric))
-        if not isinstance(column, Numeric):  # null is the code after all others
-            line[line == (len(column.categories) if isinstance(column, Categorical) else 2)] = np.nan
-        values.append(line)
-    return Rows(np.stack(values, 1), tuple(numeric), tuple(schema.modelled))
 
 
 __all__ = ["document", "risks", "write"]

@@ -1187,6 +1187,8 @@ def _anonymize_mutants() -> list[Mutant]:
     anonymized = "synthkit/release/anonymized.py"
     anonymizing = "synthkit/release/anonymizing.py"
     text = "synthkit/anonymize/free_text.py"
+    isolation = "synthkit/privacy/mechanisms/isolation.py"
+    identification = "synthkit/assess/reidentification.py"
     counts, leaving = "tests/anonymize/test_route.py", "tests/release/test_anonymizing.py"
     searched, redacted = "tests/anonymize/test_free_text.py", "tests/release/test_redacted.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
@@ -1327,6 +1329,42 @@ def _anonymize_mutants() -> list[Mutant]:
             {"synthkit/release/risks.py": (("    allowed = decide(asker.applied, request).enforce().allowed\n", "    allowed = True\n"),)},
             "exact figures of real rows for whoever asks",
             "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: one row counts for many predicates",
+            {isolation: (("        held += np.bincount(inside, minlength=cells)\n", "        held += np.cumsum(np.bincount(inside, minlength=cells))\n"),)},
+            "predicates overlap: one row breaks many at once, and the sum moves by more than was paid",
+            "tests/privacy/mechanisms/test_isolation.py",
+        ),
+        (
+            "risks: half the noise",
+            {isolation: (("float(budget.unit.max_rows)", "float(budget.unit.max_rows) / 2"),)},
+            "how many are singled out is released with half the noise that was paid for",
+            "tests/privacy/mechanisms/test_isolation.py",
+        ),
+        (
+            "risks: distances by the range of the data",
+            {identification: (("        near = nearest(rows, among, places, order, scales)\n", "        found = np.nanmax(np.vstack([rows.values, rows.values[:1]]), 0) - np.nanmin(rows.values, 0)\n        near = nearest(rows, among, places, order, [None if s is None else float(f) for s, f in zip(scales, found, strict=True)])\n"),)},
+            "one person's value moves everybody's neighbours",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: training rows are attacked beside the budget",
+            {identification: (("    fit = training(Remainder.of(budget, attacks))\n", "    fit = training(budget)\n"),)},
+            "the fit spends all, and the attacks spend more",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: held-out rows are attacked under the training's name",
+            {identification: (("    (main, guessed), (control, _) = run(people), run(others)\n", "    (main, guessed), (control, _) = run(people), run(people)\n"),)},
+            "a second read of the training rows that nobody paid for, and no control",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: noise is left out of the interval",
+            {identification: (("    return Rate(successes, rows, sigma * math.sqrt(1 + (successes / rows) ** 2) / rows)\n", "    return Rate(successes, rows)\n"),)},
+            "what noise made looks certain",
+            "tests/assess/test_reidentification.py",
         ),
         (
             "rules: values go in as they are",
