@@ -1030,7 +1030,7 @@ def _compliance_mutants() -> list[Mutant]:
         ),
         (
             "packs: an attack that found nothing is a pass",
-            {checks: (("    if attack.value <= control.value:\n", "    if False:\n"),)},
+            {checks: (("    if lower <= beaten:\n", "    if False:\n"),)},
             "the weaker the attack, the safer the release",
             packs,
         ),
@@ -1266,7 +1266,7 @@ def _anonymize_mutants() -> list[Mutant]:
         ),
         (
             "anonymize: the policy is asked after the data open",
-            {anonymizing: (("    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()", "    job.source.columns()\n    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()"),)},
+            {anonymizing: (("    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    finder = _finder(recipe)\n    job.source.columns()", "    job.source.columns()\n    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    finder = _finder(recipe)\n    job.source.columns()"),)},
             "a denied role sees whether the data can be opened",
             leaving,
         ),
