@@ -29,7 +29,7 @@ from synthkit.data.tables import Source, check, read
 from synthkit.errors import JobError
 from synthkit.evidence import Evidence
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.internal import internal_codes
+from synthkit.privacy.internal import internal_codes, internal_table
 from synthkit.privacy.links import Linked as LinkedRows
 from synthkit.privacy.links import read_linked, split_linked
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
@@ -170,7 +170,8 @@ class OneTable:
         control = internal_codes(held, allowed=allowed) if held is not None else real[:0]
         figures = internal_report.assess(real, control, synthetic, self.schema)
         internal_report.write(folder, figures, real, synthetic, self.schema)
-        internal.keep_parts(folder, real, control, self.schema)
+        others = None if held is None else internal_table(held, allowed=allowed)
+        internal.keep_parts(folder, internal_table(training, allowed=allowed), others, self.schema)
 
     def frames(self, synthetic: Synthetic) -> list[pd.DataFrame]:
         return [synthetic.frame]

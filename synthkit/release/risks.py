@@ -20,11 +20,13 @@ from synthkit.errors import InputError
 from synthkit.policy.decide import decide
 from synthkit.policy.request import Request
 from synthkit.privacy.internal import internal_table
+from synthkit.release import internal
 from synthkit.release.permission import Asker
 
 if TYPE_CHECKING:
     from synthkit.data.encoding import Table
 
+FIGURES = "risks.json"  # in the internal folder of a bundle
 _WARNING = "INTERNAL. Exact figures of real rows; they carry no guarantee and must not be shared."
 
 
@@ -66,10 +68,7 @@ def risks(
         schema="reviewed" if schema.reviewed else "allowed",
     )
     allowed = decide(asker.applied, request).enforce().allowed
-    if unknown := [name for name in (*(auxiliary or ()), *secrets) if name not in schema.modelled]:
-        raise InputError(
-            f"column {unknown[0]!r} is not modelled; columns to attack by are {', '.join(schema.modelled)}"
-        )
+    _refuse_unknown(auxiliary, secrets, schema)
     made = rows_of(_synthetic(synthetic, schema), schema)
     known, others = (
         rows_of(internal_table(read(source, schema, dataset=dataset), allowed=allowed), schema)
@@ -77,6 +76,42 @@ def risks(
     )
     after = secrets or ((schema.target,) if schema.target else ())
     return attack_all(known, others, made, auxiliary=auxiliary, secrets=after, attacks=attacks, seed=seed)
+
+
+def of_bundle(
+    released: Path,
+    *,
+    asker: Asker = Asker(),
+    auxiliary: Sequence[str] | None = None,
+    secrets: Sequence[str] = (),
+    attacks: int = 500,
+    seed: int = 0,
+) -> tuple[list[Attacked], Path]:
+    """The same, of a bundle whose internal folder kept the rows: training rows are the original, held-out ones the control.
+
+    Args:
+        released: the bundle.
+        asker, auxiliary, secrets, attacks, seed: as for :func:`risks`.
+
+    Returns:
+        what was found, and where it was written: into the internal folder.
+
+    Raises:
+        PolicyDenied, VerificationFailed, InputError: as :func:`synthkit.release.internal.kept`, and :func:`risks`.
+    """
+    rows = internal.kept(released, asker)
+    _refuse_unknown(auxiliary, secrets, rows.schema)
+    known, others, made = (rows_of(table, rows.schema) for table in (rows.training, rows.held, rows.synthetic))
+    after = secrets or ((rows.schema.target,) if rows.schema.target else ())
+    found = attack_all(known, others, made, auxiliary=auxiliary, secrets=after, attacks=attacks, seed=seed)
+    return found, internal.write_figures(rows, FIGURES, document(found)["attacks"])
+
+
+def _refuse_unknown(auxiliary: Sequence[str] | None, secrets: Sequence[str], schema: Schema) -> None:
+    if unknown := [name for name in (*(auxiliary or ()), *secrets) if name not in schema.modelled]:
+        raise InputError(
+            f"column {unknown[0]!r} is not modelled; columns to attack by are {', '.join(schema.modelled)}"
+        )
 
 
 def write(path: Path, found: Sequence[Attacked]) -> Path:
@@ -115,4 +150,4 @@ def _synthetic(path: Path, schema: Schema) -> Table:
     return internal_table(read(source, plain, dataset="synthetic"), allowed=True)
 
 
-__all__ = ["document", "risks", "write"]
+__all__ = ["document", "of_bundle", "risks", "write"]

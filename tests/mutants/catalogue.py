@@ -1331,6 +1331,12 @@ def _anonymize_mutants() -> list[Mutant]:
             "tests/audit/test_risks.py",
         ),
         (
+            "risks: nobody is asked about a bundle's internal folder",
+            {"synthkit/release/internal.py": (("    _ask(manifest, asker)\n    beside", "    beside"),)},
+            "exact figures of the rows behind a bundle for whoever asks",
+            "tests/audit/test_risks.py",
+        ),
+        (
             "risks: one row counts for many predicates",
             {isolation: (("        held += np.bincount(inside, minlength=cells)\n", "        held += np.cumsum(np.bincount(inside, minlength=cells))\n"),)},
             "predicates overlap: one row breaks many at once, and the sum moves by more than was paid",
