@@ -135,6 +135,7 @@ class Recipe:
         generalizations: by quasi-identifier.
         k: the least class: what was asked for, or what limits of risk and groups need if that is more.
         sensitive: by column.
+        levels: by quasi-identifier, the finest and the coarsest level that it may have; of others, all.
         suppression: share of records that may be left out, in [0, 1).
         loss: what is made least.
         limits: how right an attacker may be.
@@ -149,6 +150,7 @@ class Recipe:
     generalizations: Mapping[str, Generalization]
     k: int
     sensitive: Mapping[str, Sensitive] = field(default_factory=dict)
+    levels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     suppression: float = 0.0
     loss: Loss = "precision"
     limits: Limits = Limits()
@@ -185,11 +187,13 @@ class Recipe:
         if together and together["groups"] < k:
             raise JobError(f"microaggregate: groups of {together['groups']} are below k = {k}; write {k} or more")
         limits = _limits(document.get("risk", {}), folder)
+        found = {
+            name: _generalization(name, settings, schema.columns[name], coding.get(name), folder)
+            for name, settings in document["quasi_identifiers"].items()
+        }
         return cls(
-            generalizations={
-                name: _generalization(name, settings, schema.columns[name], coding.get(name), folder)
-                for name, settings in document["quasi_identifiers"].items()
-            },
+            generalizations=found,
+            levels=_levels(document.get("levels", {}), found),
             k=max(k, limits.least_class, together["groups"] if together else 0),
             sensitive={
                 name: _sensitive(name, settings, k, schema.columns[name])
@@ -228,7 +232,11 @@ class Recipe:
     @property
     def nodes(self) -> int:
         """How many nodes the lattice has."""
-        return math.prod(one.height + 1 for one in self.generalizations.values())
+        return math.prod(high - low + 1 for low, high in map(self.between, self.generalizations))
+
+    def between(self, name: str) -> tuple[int, int]:
+        """The finest and the coarsest level that a quasi-identifier may have."""
+        return self.levels.get(name, (0, self.generalizations[name].height))
 
 
 # Roles -----------------------------------------------------------------------------------------
@@ -342,6 +350,26 @@ def _generalization(
     except DataError as problem:
         raise DataError(f"quasi_identifiers: {problem}") from None
     return Generalization(name, kind, told, height, build)
+
+
+def _levels(
+    written: Mapping[str, Mapping[str, int]], found: Mapping[str, Generalization]
+) -> dict[str, tuple[int, int]]:
+    levels = {}
+    for name, ends in written.items():
+        if name not in found:
+            raise JobError(f"levels: column {name!r} is no quasi-identifier; those are {', '.join(found)}")
+        height = found[name].height
+        low, high = ends.get("from", 0), ends.get("to", height)
+        if high > height or low > height:
+            raise JobError(
+                f"levels: column {name!r}: its hierarchy has levels 0 (the value) to {height} (the last), and none is "
+                f"{max(low, high)}"
+            )
+        if low > high:
+            raise JobError(f"levels: column {name!r}: from {low} is above to {high}; the value itself is level 0")
+        levels[name] = (low, high)
+    return levels
 
 
 def _declared(column: Column, ends: tuple[float | None, float | None] | None, *, listed: bool) -> Iterator[str]:

@@ -125,6 +125,7 @@ def anonymize(
         suppression=recipe.suppression,
         loss=recipe.loss,
         average_risk=recipe.limits.average,
+        levels=recipe.levels,
     )
     kept = frame[solution.kept].reset_index(drop=True)
     columns: dict[str, Any] = {}

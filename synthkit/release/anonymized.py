@@ -241,6 +241,8 @@ def _column(name: str, made: Anonymized, recipe: Recipe, schema: Schema, key: Ke
     if (one := recipe.generalizations.get(name)) is not None:
         told |= {"role": "quasi-identifier", "level": made.levels[name], "height": one.height}
         told["hierarchy"] = {one.kind: one.settings}
+        if name in recipe.levels:
+            told["levels"] = dict(zip(("from", "to"), recipe.levels[name], strict=True))
     elif name in recipe.sensitive:
         told["role"] = "sensitive"
         if (order := recipe.sensitive[name].order) is not None:
@@ -363,6 +365,9 @@ def _check_table(folder: Path, frame: pd.DataFrame, description: Mapping[str, An
     if records["suppressed"] > records["suppression_limit"] * records["read"] + _SLACK:
         raise Doubt("more records were left out than the limit allows")
     for name, column in columns.items():
+        held = column.get("levels", {"from": 0, "to": column.get("height", 0)})
+        if not held["from"] <= column.get("level", 0) <= held["to"] <= column.get("height", 0):
+            raise Doubt(f"column {name!r} is said to be at a level that it may not have")
         if column["role"] == "pseudonym":
             named = frame[name].dropna().astype(str)
             if not named.str.fullmatch(_PSEUDONYM).all():

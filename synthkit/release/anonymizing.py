@@ -308,7 +308,9 @@ def _role(name: str, recipe: Recipe) -> str:
         ends = dict(zip(("bottom", "top"), recipe.coding[name], strict=True))
         coded = f", coded ({', '.join(f'{end} {value:g}' for end, value in ends.items() if value is not None)})"
     if (one := recipe.generalizations.get(name)) is not None:
-        return f"quasi-identifier, by {one.kind}, levels 0 to {one.height}{coded}"
+        low, high = recipe.between(name)
+        held = "" if (low, high) == (0, one.height) else f" of 0 to {one.height}"
+        return f"quasi-identifier, by {one.kind}, levels {low} to {high}{held}{coded}"
     if name in recipe.sensitive:
         return f"sensitive, kept{coded}"
     if recipe.pseudonyms and name in recipe.pseudonyms.columns:

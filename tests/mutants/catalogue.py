@@ -1029,6 +1029,12 @@ def _compliance_mutants() -> list[Mutant]:
             packs,
         ),
         (
+            "packs: a citation that nobody compared looks like any other",
+            {document: (("        if self.compared is None:\n            return", "        if False:\n            return"),)},
+            "what was taken from memory is cited as read",
+            "tests/release/test_compliance.py",
+        ),
+        (
             "packs: an attack that found nothing is a pass",
             {checks: (("    if lower <= beaten:\n", "    if False:\n"),)},
             "the weaker the attack, the safer the release",
@@ -1281,6 +1287,12 @@ def _anonymize_mutants() -> list[Mutant]:
             {anonymizing: (("        if rows:\n            raise DataError", "        if False:\n            raise DataError"),)},
             "somebody with five rows hides among himself",
             leaving,
+        ),
+        (
+            "anonymize: finer than the levels that were asked for",
+            {lattice: (("            for level in range(self.bottom[column], self.top[column] + 1):\n", "            for level in range(self.top[column] + 1):\n"), ("        if any(self.bottom):\n", "        if False:\n"))},
+            "a column leaves finer than its recipe lets it",
+            "tests/anonymize/test_lattice.py",
         ),
         (
             "redact: nobody searches again",
