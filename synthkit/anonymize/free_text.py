@@ -57,6 +57,7 @@ class Redaction:
     Attributes:
         columns: of free text.
         countries: whose national numbers and phone numbers, by two letters.
+        phones: countries whose phone numbers are looked for, too.
         dates: whether dates and times are looked for.
         language: of the texts, by two letters.
         model: a spaCy model that is installed, which finds names; None: none are found.
@@ -68,6 +69,7 @@ class Redaction:
 
     columns: tuple[str, ...]
     countries: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
     dates: bool = False
     language: str = "en"
     model: str | None = None
@@ -86,6 +88,7 @@ class Redaction:
         made = cls(
             columns=tuple(written["columns"]),
             countries=tuple(written["countries"]),
+            phones=tuple(written.get("phones", ())),
             dates=written.get("dates", False),
             language=written.get("language", "en"),
             model=written.get("model"),
@@ -123,6 +126,7 @@ class Redaction:
         """What may be told of it: all but the listed words."""
         return {
             "countries": list(self.countries),
+            "phones": list(self.phones),
             "dates": self.dates,
             "language": self.language,
             "model": self.model,
@@ -176,7 +180,8 @@ class Finder:
         self.versions = {name: metadata.version(name) for name in ("presidio-analyzer", "spacy")}
         if redaction.model is not None:
             self.versions[redaction.model] = _version(redaction.model)
-        recognizers = [*_everywhere(redaction), *_national(redaction)]
+        national = [*_national(redaction)]
+        recognizers = [*_everywhere(redaction), *national]
         recognizers += [
             presidio.PatternRecognizer(
                 kind, patterns=[presidio.Pattern(kind, pattern, 1.0)], supported_language=redaction.language
@@ -323,6 +328,7 @@ def _apart(spans: Sequence[Span]) -> Iterator[Span]:
 
 def _everywhere(redaction: Redaction) -> Iterator[Any]:
     """Kinds that no country has to itself."""
+    from phonenumbers import SUPPORTED_REGIONS
     from presidio_analyzer import PatternRecognizer
     from presidio_analyzer import predefined_recognizers as known
 
@@ -330,7 +336,12 @@ def _everywhere(redaction: Redaction) -> Iterator[Any]:
     # Its own check of the domain asks the network for a list of them, and lets addresses inside a house pass.
     email = known.EmailRecognizer
     yield PatternRecognizer("EMAIL_ADDRESS", patterns=email.PATTERNS, context=email.CONTEXT, **on)
-    regions = tuple({"uk": "GB"}.get(country, country.upper()) for country in redaction.countries)
+    countries = dict.fromkeys((*redaction.countries, *redaction.phones))
+    regions = tuple({"uk": "GB"}.get(country, country.upper()) for country in countries)
+    if unknown := [country for country in regions if country not in SUPPORTED_REGIONS]:
+        raise JobError(
+            f"redact: no phone numbers of {unknown[0].lower()!r} are known; countries are two letters, such as fr"
+        )
     yield known.PhoneRecognizer(supported_regions=(*regions, None), **on)  # None: written with + and the country
     for recognizer in (
         known.UrlRecognizer, known.IpRecognizer, known.MacAddressRecognizer, known.CreditCardRecognizer,
@@ -358,7 +369,7 @@ def _national(redaction: Redaction) -> Iterator[Any]:
         if country not in by_country:
             raise JobError(
                 f"redact.countries: no national numbers of {country!r} are known; known are {', '.join(sorted(by_country))} "
-                "('patterns' takes your own)"
+                "('patterns' takes your own, and 'phones' other countries' phone numbers)"
             )
         for recognizer in by_country[country]:
             yield recognizer(supported_language=redaction.language)

@@ -393,7 +393,9 @@ def _check_redaction(frame: pd.DataFrame, description: Mapping[str, Any]) -> Non
         told = column["redaction"]
         if told["statement"] != free_text.STATEMENT:
             raise Doubt("it does not state that redacted text comes without a guarantee")
-        settings = {key: told[key] for key in ("countries", "dates", "language", "patterns", "certainty", "replace")}
+        settings = {
+            key: told[key] for key in ("countries", "phones", "dates", "language", "patterns", "certainty", "replace")
+        }
         settings |= {} if told["model"] is None else {"model": told["model"]}
         finder = Finder(Redaction.from_dict({"columns": [column["name"]], **settings}, Path()))
         unlisted = [kind for kind in told["looked_for"] if kind != free_text.LISTED]

@@ -60,6 +60,13 @@ def test_names_in_prose_and_dates_stay_unless_they_are_asked_for(finder: Finder)
 
 
 @installed
+def test_phone_numbers_of_other_countries_are_asked_for() -> None:
+    text = "call 01 42 68 53 00 or +33 1 42 68 53 00"
+    assert Finder(redaction(countries=[])).redacted(text) == "call 01 42 68 53 00 or <PHONE_NUMBER>"
+    assert Finder(redaction(countries=[], phones=["fr"])).redacted(text) == "call <PHONE_NUMBER> or <PHONE_NUMBER>"
+
+
+@installed
 def test_nothing_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("asked the network")
@@ -180,6 +187,7 @@ def test_a_model_that_is_declared_and_installed_finds_names(model: str) -> None:
     ("changes", "told"),
     [
         ({"countries": ["us", "xx"]}, "no national numbers of 'xx' are known; known are au, ca, de"),
+        ({"phones": ["zz"]}, "no phone numbers of 'zz' are known"),
         ({"language": "qq"}, "spaCy cannot load the language 'qq'"),
         ({"model": "en_core_web_none"}, "en_core_web_none is not installed, and synthkit downloads none"),
     ],

@@ -156,7 +156,7 @@ def test_a_folder_that_says_redacted_is_not_believed(tmp_path: Path) -> None:
     """Whether or not presidio is there: without it nobody can tell."""
     out = anonymizing.run(AnonymizeJob.read(house(tmp_path)), ledger(tmp_path)).folder
     searched = {
-        "statement": free_text.STATEMENT, "countries": [], "dates": False, "language": "en", "model": None, "patterns": {},
+        "statement": free_text.STATEMENT, "countries": [], "phones": [], "dates": False, "language": "en", "model": None, "patterns": {},
         "listed": False, "certainty": 0.4, "replace": "kind", "looked_for": ["URL"], "versions": {}, "marks": {},
     }  # fmt: skip
 
