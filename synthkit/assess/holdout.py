@@ -9,7 +9,7 @@ unit can change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +75,21 @@ def assess(
     return assess_table(holdout, session, synthetic.codes, fidelity.distances(holdout.schema), progress=progress)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The rows of a table with more columns, and distances that are asked of them.
+
+    Attributes:
+        holdout: the same real rows.
+        synthetic: codes (m, d) of the same synthetic rows.
+        asked: the distances; they are priced among the table's.
+    """
+
+    holdout: Private[Table]
+    synthetic: NDArray[np.int32]
+    asked: Sequence[Distance]
+
+
 def plan_table(schema: Schema, budget: Budget, sigma: float, asked: Sequence[Distance]) -> Plan:
     """What one table's figures cost with a given noise.
 
@@ -103,6 +118,7 @@ def assess_table(
     asked: Sequence[Distance],
     *,
     owner: NDArray[np.int64] | None = None,
+    beside: Beside | None = None,
     progress: Progress = silent,
 ) -> tuple[Evidence, ...]:
     """Run what :func:`plan_table` priced.
@@ -113,6 +129,7 @@ def assess_table(
         synthetic: codes (m, d) of the table that is to be released.
         asked: the distances.
         owner: as for :func:`~synthkit.assess.fidelity.charged`.
+        beside: what is asked of the same rows with more columns.
         progress: told what is being done.
     """
     sigma = session.plan.noise[_NOISE]
@@ -123,10 +140,12 @@ def assess_table(
         return ()
     progress(0.1, "distances on the holdout")
     found = fidelity.charged(holdout, session, synthetic, rows, sigma, asked, owner)
+    if beside is not None:
+        found += fidelity.charged(beside.holdout, session, beside.synthetic, rows, sigma, beside.asked, owner)
     progress(0.5, "downstream models on the holdout")
     found += utility.charged(holdout, session, synthetic, rows, sigma)
     progress(1.0, "assessed")
     return tuple(found)
 
 
-__all__ = ["assess", "assess_table", "plan", "plan_table"]
+__all__ = ["Beside", "assess", "assess_table", "plan", "plan_table"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,22 @@ _WARNING = (
     "INTERNAL. These are exact figures of real rows. They carry no privacy guarantee and must not be shared, "
     "published, or used to decide whether a release may leave."
 )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Real and synthetic rows of one table, as codes (n, d).
+
+    Attributes:
+        training, synthetic: the rows.
+        schema: theirs.
+        name: the table's, where there are several.
+    """
+
+    training: NDArray[np.int32]
+    synthetic: NDArray[np.int32]
+    schema: Schema
+    name: str = ""
 
 
 def assess(
@@ -56,17 +74,16 @@ def assess(
     return (*found, *_sdmetrics(training, synthetic, schema))
 
 
-def write(
-    folder: Path, evidence: tuple[Evidence, ...], training: NDArray[np.int32], synthetic: Synthetic, schema: Schema
-) -> None:
-    """Write the figures and both association matrices into ``folder``, for its owner alone (``vault.put``)."""
+def write(folder: Path, evidence: tuple[Evidence, ...], tables: Sequence[Compared]) -> None:
+    """Write the figures and association matrices of all tables into ``folder``, for its owner alone (``vault.put``)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=False)
     document = {"warning": _WARNING, "evidence": [figure.to_dict() for figure in evidence]}
     vault.put(folder / "internal.json", (json.dumps(document, indent=1) + "\n").encode())
-    names = list(schema.modelled)
-    for name, codes in (("real", training), ("synthetic", synthetic.codes)):
-        matrix = pd.DataFrame(fidelity.associations(codes, schema), index=names, columns=names)
-        vault.put(folder / f"associations_{name}.csv", matrix.to_csv(float_format="%.4f").encode())
+    for table in tables:
+        names, before = list(table.schema.modelled), f"{table.name}." if table.name else ""
+        for name, codes in (("real", table.training), ("synthetic", table.synthetic)):
+            matrix = pd.DataFrame(fidelity.associations(codes, table.schema), index=names, columns=names)
+            vault.put(folder / f"{before}associations_{name}.csv", matrix.to_csv(float_format="%.4f").encode())
 
 
 def _sdmetrics(training: NDArray[np.int32], synthetic: Synthetic, schema: Schema) -> list[Evidence]:
@@ -103,4 +120,4 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({name: object for name in frame.columns if str(frame[name].dtype) in ("string", "boolean")})
 
 
-__all__ = ["assess", "write"]
+__all__ = ["Compared", "assess", "write"]

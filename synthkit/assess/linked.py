@@ -2,7 +2,8 @@
 
     parents   all 1- and 2-way marginals, the number of children among the columns
     children  the same of the child's own columns; what predicts the target may be its parent's, too
-    link      how many children a parent has; every column of the parent with every column of the child
+    link      how many children a parent has; every column of the parent with every column of the child;
+              every column of a child with the same of the sibling before it
 
 One unit has one row of the parents and at most ``max_children`` of the children, so that noise on the
 children is so many times larger. One session pays for both tables, since one unit is in both.
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from synthkit.assess import fidelity, holdout
+from synthkit.assess import fidelity, holdout, similarity, utility
 from synthkit.assess.fidelity import Distance
+from synthkit.assess.holdout import Beside
 from synthkit.data.linked import LinkedSchema
+from synthkit.data.schema import Schema
 from synthkit.evidence import Evidence
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _LINK = "link."  # names of figures that are of both tables
+
+Codes = tuple["NDArray[np.int32]", "NDArray[np.int32]"]  # of parents, of children
 
 
 class Drawn(Protocol):
@@ -88,10 +93,56 @@ def assess(held: Linked, session: Session, synthetic: Drawn, *, progress: Progre
         synthetic.child_codes,
         _of_children(schema),
         owner=synthetic.owner,
+        beside=Beside(held.chained, schema.in_chain(synthetic.child_codes, synthetic.owner), _of_siblings(schema)),
         progress=lambda share, what: progress(0.5 + share / 2, f"{schema.child.name}: {what}"),
     )
     found = [*_named(parents, schema.parent.name), *_named(children, schema.child.name)]
     return tuple(sorted(found, key=lambda figure: figure.name.startswith(_LINK)))
+
+
+def exact(training: Codes, holdout: Codes, synthetic: Drawn, schema: LinkedSchema) -> tuple[Evidence, ...]:
+    """Exact distances, TSTR beside TRTR, and similarity, table by table; then the link's. Internal.
+
+    Args:
+        training, holdout: codes of the parents (by ``schema.counted``) and of the children (by ``schema.chained``);
+            those of the holdout may be empty.
+        synthetic: the tables that are to be released.
+        schema: of both.
+    """
+    tables = (
+        (schema.parent.name, schema.counted, _of_parents(schema), synthetic.parent_codes),
+        (schema.child.name, schema.widened, _of_children(schema), synthetic.child_codes),
+    )
+    width = len(schema.widened.modelled)
+    own = [(training[0], holdout[0]), (training[1][:, :width], holdout[1][:, :width])]
+    found: list[Evidence] = []
+    for (name, public, asked, codes), (real, held) in zip(tables, own, strict=True):
+        figures = _exact_distances(real, held, codes, public, asked)
+        if len(codes) and len(real) and len(held):
+            figures += utility.exact(codes, held, public, "tstr")
+            figures += utility.exact(real, held, public, "trtr")
+            figures += similarity.exact(real, held, codes, public)
+        found += _named(tuple(figures), name)
+    chained = schema.in_chain(synthetic.child_codes, synthetic.owner)
+    found += _exact_distances(training[1], holdout[1], chained, schema.chained, _of_siblings(schema))
+    return tuple(sorted(found, key=lambda figure: figure.name.startswith(_LINK)))
+
+
+def _exact_distances(
+    training: NDArray[np.int32],
+    holdout: NDArray[np.int32],
+    synthetic: NDArray[np.int32],
+    schema: Schema,
+    asked: list[Distance],
+) -> list[Evidence]:
+    found = []
+    for against, rows in (("training", training), ("holdout", holdout)) if len(synthetic) else ():
+        for distance in asked if len(rows) else ():
+            value = fidelity.mean_distance(rows, synthetic, schema, distance.queries)
+            how = f"exact mean total variation distance of {distance.what}, synthetic against {against}"
+            called = distance.name.replace("tvd", "exact_tvd")
+            found.append(Evidence(f"{called}_{against}", value, None, how, "internal"))
+    return found
 
 
 def _plan(schema: LinkedSchema, budget: Budget, sigma: float) -> LinkedPlan:
@@ -100,7 +151,9 @@ def _plan(schema: LinkedSchema, budget: Budget, sigma: float) -> LinkedPlan:
     return LinkedPlan.of(
         budget,
         holdout.plan_table(schema.counted, above, sigma, _of_parents(schema)),
-        holdout.plan_table(schema.widened, below, sigma * schema.max_children, _of_children(schema)),
+        holdout.plan_table(
+            schema.widened, below, sigma * schema.max_children, [*_of_children(schema), *_of_siblings(schema)]
+        ),
     )
 
 
@@ -116,9 +169,16 @@ def _of_children(schema: LinkedSchema) -> list[Distance]:
     return [*own, Distance(f"{_LINK}tvd_2way", pairs, what)]
 
 
+def _of_siblings(schema: LinkedSchema) -> list[Distance]:
+    """Of the chained children: what neighbours in the chain have in common."""
+    pairs = fidelity.thinned(schema.chained, ((called, name) for name, called in schema.previous.items()))
+    what = f"{len(pairs)} 2-way marginals, a column of {schema.child.name} and the same of the sibling before"
+    return [Distance(f"{_LINK}tvd_siblings", pairs, what)] if pairs else []
+
+
 def _named(figures: tuple[Evidence, ...], table: str) -> list[Evidence]:
     """The figures, named after their table where they are not of the link."""
     return [f if f.name.startswith(_LINK) else replace(f, name=f"{table}.{f.name}") for f in figures]
 
 
-__all__ = ["Drawn", "assess", "plan"]
+__all__ = ["Codes", "Drawn", "assess", "exact", "plan"]

@@ -1,7 +1,8 @@
 """Membership inference on a released table: can an attacker tell who was in the training data?
 
 Internal evidence: it looks at exact real rows, never enters a bundle and decides nothing. Two attacks
-that need the released table alone and, for the first, a reference sample of the population:
+that need the released table alone and, for the first, a reference sample of the population
+(of linked tables and of images, see ``families.py`` and ``pictures.py``):
 
 *density ratio*     is the row likelier under the synthetic table than under the reference?
                     (van Breugel et al. 2023, DOMIAS, arXiv:2302.12580), with a Hamming kernel
@@ -14,8 +15,9 @@ there is chance. An AUC near one half refutes nothing and proves nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -26,17 +28,19 @@ _CHUNK = 256  # rows compared at once
 _MOST = 4_000  # rows of each kind that are looked at
 _Z95 = 1.959964
 
+R = TypeVar("R")  # what is attacked: rows, families, images
+
 
 @dataclass(frozen=True)
 class Attack:
     """How well one attack tells members from others.
 
     Attributes:
-        name: ``"density ratio"`` or ``"nearest neighbour"``, and ``"... (control)"``.
+        name: of rows, ``"density ratio"`` or ``"nearest neighbour"``, and ``"... (control)"``.
         auc: area under the ROC curve; one half is guessing.
         interval: 95% interval of it (Hanley and McNeil 1982).
         tpr_at_1_percent: share of members found at 1% false alarms.
-        members, others: how many rows were attacked.
+        members, others: how many were attacked: rows, or parents, or units that have images.
     """
 
     name: str
@@ -70,13 +74,30 @@ def attacks(
     released = _some(synthetic, 5 * _MOST, rng)
     if not min(len(members), len(reference), len(others), len(control), len(released)):
         return []
-    found = []
-    for name, against in (("", members), (" (control)", control)):
-        density = [_log_density(rows, released) - _log_density(rows, reference) for rows in (against, others)]
-        found.append(_attack(f"density ratio{name}", *density))
-        nearest = [-_nearest(rows, released).astype(np.float64) for rows in (against, others)]
-        found.append(_attack(f"nearest neighbour{name}", *nearest))
-    return found
+    scores = {
+        "density ratio": lambda rows: log_density(rows, released) - log_density(rows, reference),
+        "nearest neighbour": lambda rows: -_nearest(rows, released).astype(np.float64),
+    }
+    return told_apart(scores, members, others, control)
+
+
+def told_apart(
+    scores: Mapping[str, Callable[[R], NDArray[np.float64]]], members: R, others: R, control: R
+) -> list[Attack]:
+    """Every attack against the members, then the same against the control.
+
+    Args:
+        scores: by the attack's name, what it says of each one who is attacked; higher is likelier a member.
+        members: who were in the data.
+        others: who were not; members are told from them.
+        control: who were not in the data either.
+    """
+    known = {name: score(others) for name, score in scores.items()}
+    return [
+        _attack(f"{name}{suffix}", score(against), known[name])
+        for suffix, against in (("", members), (" (control)", control))
+        for name, score in scores.items()
+    ]
 
 
 def auc(members: NDArray[np.float64], others: NDArray[np.float64]) -> float:
@@ -101,8 +122,8 @@ def _some(rows: NDArray[np.int32], most: int, rng: np.random.Generator) -> NDArr
     return rows[rng.permutation(len(rows))[:most]]
 
 
-def _distances(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Columns that differ: (b, n)."""
+def distances(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:
+    """How many columns of codes (b, d) and (n, d) differ: (b, n)."""
     total = np.zeros((len(rows), len(others)), dtype=np.int32)
     for j in range(rows.shape[1]):
         total += rows[:, j, None] != others[None, :, j]
@@ -110,16 +131,23 @@ def _distances(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np
 
 
 def _nearest(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.concatenate([_distances(rows[k : k + _CHUNK], others).min(axis=1) for k in range(0, len(rows), _CHUNK)])
+    return np.concatenate([distances(rows[k : k + _CHUNK], others).min(axis=1) for k in range(0, len(rows), _CHUNK)])
 
 
-def _log_density(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Kernel density with weight e^-distance a differing column; smoothed, so that no row has none."""
+def log_density(rows: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Kernel density (n,) among codes of others, with weight e^-1 a differing column; smoothed, so that no row has none."""
+    if not len(rows):
+        return np.zeros(0)
     parts = []
     for k in range(0, len(rows), _CHUNK):
-        weights = np.exp(-_distances(rows[k : k + _CHUNK], others).astype(np.float64))
-        parts.append(np.log(weights.mean(axis=1) + 1e-12))
+        parts.append(log_kernel(distances(rows[k : k + _CHUNK], others)))
     return np.concatenate(parts)
 
 
-__all__ = ["Attack", "attacks", "auc"]
+def log_kernel(apart: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
+    """The log of the mean of e^-distance, (b, n) to (b,)."""
+    smoothed: NDArray[np.float64] = np.log(np.exp(-apart.astype(np.float64)).mean(axis=1) + 1e-12)
+    return smoothed
+
+
+__all__ = ["Attack", "attacks", "auc", "distances", "log_density", "log_kernel", "told_apart"]

@@ -3,8 +3,9 @@
 The unit of privacy is one parent with all its children. Both schemas say so: the parent's unit has
 one row, the child's as many as ``max_children``, and the same column names it in both.
 
-Two schemas follow, by which the tables are modelled. *Counted* is the parent's with one more column,
-the number of its children; *widened* is the child's with the columns of its own parent beside it.
+Three schemas follow, by which the tables are modelled. *Counted* is the parent's with one more column,
+the number of its children; *widened* is the child's with the columns of its own parent beside it; *chained* is
+that with the columns of the sibling before it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from synthkit.data.schema import Categorical, Integer, Modelled, Numeric, Quantiles, Schema, Unit
+import numpy as np
+
+from synthkit.data.schema import Categorical, Datetime, Integer, Modelled, Numeric, Quantiles, Schema, Unit
 from synthkit.data.tables import Source
 from synthkit.errors import SchemaError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = 1
 _MOST_CODES = 32  # of the number of children; above, neighbouring numbers share one
@@ -71,6 +77,9 @@ class LinkedSchema:
             )
         if taken := sorted(set(self.brought.values()) & set(self.child.columns)):
             raise SchemaError(f"{here}: the child has a column {taken[0]!r}; that name is for its parent's column")
+        others = {*self.child.columns, *self.brought.values()}
+        if taken := sorted(set(self.previous.values()) & others):
+            raise SchemaError(f"{here}: there is a column {taken[0]!r}; that name is for the sibling's before")
 
     @property
     def key(self) -> str:
@@ -130,6 +139,47 @@ class LinkedSchema:
         counted = self.counted.modelled
         beside = {called: _as_declared(counted[name]) for name, called in self.brought.items()}
         return replace(self.child, columns={**self.child.columns, **beside})
+
+    @property
+    def order(self) -> str | None:
+        """The child's column by which siblings stand in order: its first point in time; None: they stand by lot."""
+        return next((name for name, column in self.child.modelled.items() if isinstance(column, Datetime)), None)
+
+    @property
+    def previous(self) -> dict[str, str]:
+        """The child's columns by what they are called of the sibling before; none where a parent has one child at most.
+
+        Columns whose codes are found in the data (``quantiles``, ``rare: merge``) are not among them.
+        """
+        if self.max_children < 2:
+            return {}
+        return {
+            name: f"previous {self.child.name}.{name}"
+            for name, column in self.child.modelled.items()
+            if _as_declared(column) is column
+        }
+
+    @property
+    def chained(self) -> Schema:
+        """The widened schema, with columns of the sibling before; null where there is none before."""
+        own = self.child.modelled
+        before = {called: replace(own[name], nullable=True) for name, called in self.previous.items()}
+        return replace(self.widened, columns={**self.widened.columns, **before})
+
+    def in_chain(self, codes: NDArray[np.int32], owner: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Codes by :attr:`chained` of codes by :attr:`widened`.
+
+        Args:
+            codes: (m, e), siblings one after the other, in their order.
+            owner: (m,) whose each row is.
+        """
+        names, sizes = list(self.widened.modelled), self.chained.domain
+        first = np.r_[True, owner[1:] != owner[:-1]][: len(codes)]
+        before = [
+            np.where(first, sizes[called] - 1, np.roll(codes[:, names.index(name)], 1))
+            for name, called in self.previous.items()
+        ]
+        return np.column_stack([codes, *before]).astype(np.int32)
 
     def with_rows(self, rows: int) -> LinkedSchema:
         """The same schemas for about so many parents (e.g. after a split), and children in proportion."""

@@ -51,7 +51,8 @@ class _Children:
 
     @property
     def marginals(self) -> tuple[NoisyMarginal, ...]:
-        return self.linked.children.marginals
+        known = set(self.schema.modelled)
+        return tuple(marginal for marginal in self.linked.children.marginals if set(marginal.columns) <= known)
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """The first ``n`` children of parents that are drawn; only their codes are looked at here."""

@@ -19,6 +19,7 @@ from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
 from synthkit.errors import Refused
+from synthkit.privacy.links import Linked
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
 
@@ -37,6 +38,25 @@ def internal_codes(data: Private[Table], *, allowed: bool) -> NDArray[np.int32]:
     if not allowed:
         raise Refused(_NOT_ALLOWED)
     return discretize(reveal(data), data.schema)
+
+
+def internal_linked(data: Linked, *, allowed: bool) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Exact codes of two linked tables, for figures that never leave the house.
+
+    Returns:
+        codes (n, d) of the parents by ``schema.counted``; codes (m, e) of the children by ``schema.chained``, in the
+        order of their parents; and the place (m,) of each one's parent.
+
+    Raises:
+        Refused: the job does not say ``internal: allow``.
+    """
+    parents, children = (internal_codes(box, allowed=allowed) for box in (data.parents, data.chained))
+    above, below = reveal(data.parents).units, reveal(data.children).units
+    assert above is not None and below is not None, "a linked schema names its units"
+    order = np.argsort(above, kind="stable")
+    owner = order[np.searchsorted(above[order], below)]
+    by_owner = np.argsort(owner, kind="stable")
+    return parents, children[by_owner], owner[by_owner]
 
 
 def internal_table(data: Private[Table], *, allowed: bool) -> Table:
@@ -69,4 +89,4 @@ def unprotected_frame(data: Private[Table], session: Session) -> pd.DataFrame:
     return to_frame(reveal(data), data.schema)
 
 
-__all__ = ["internal_codes", "internal_images", "internal_table", "unprotected_frame"]
+__all__ = ["internal_codes", "internal_images", "internal_linked", "internal_table", "unprotected_frame"]

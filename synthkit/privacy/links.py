@@ -5,10 +5,11 @@ most one row of ``parents`` and at most ``max_children`` rows of ``children``, a
 
 Argument. (1) Bounding keeps rows of a unit by lots that look neither at values nor at other units
 (``rows.py``). (2) COUNT: a parent's row gets the number of its own children that were kept. (3)
-WIDEN: a child's row gets the columns of its own parent, which is of its own unit. Neither looks at
-another unit's rows, so nobody else's row changes.
+WIDEN: a child's row gets the columns of its own parent, which is of its own unit. (4) CHAIN: of the rows of a unit
+that were kept, each gets columns of the one before it, in an order by their own values and by lots; which rows these are,
+and so how many, was settled by (1). None looks at another unit's rows, so nobody else's row changes.
 
-Set a holdout aside: (4) SPLIT: a parent's coin is its own (``rows.py``), and its children go where it goes.
+Set a holdout aside: (5) SPLIT: a parent's coin is its own (``rows.py``), and its children go where it goes.
 So a neighbouring change touches one part alone, and there no more rows than stated.
 
 That every child has a parent, and no parent two rows, is a condition on each unit alone: neighbours
@@ -27,7 +28,7 @@ import numpy as np
 from synthkit.data.encoding import Table
 from synthkit.data.linked import LinkedSchema
 from synthkit.data.private import Private, reveal
-from synthkit.data.schema import Schema
+from synthkit.data.schema import Categorical, Numeric, Schema
 from synthkit.data.tables import Source, check, read
 from synthkit.errors import DataError
 from synthkit.privacy.budget import Budget
@@ -48,11 +49,13 @@ class Linked:
         schema: of both.
         parents: rows of ``schema.counted``.
         children: rows of ``schema.widened``.
+        chained: the same rows, under ``schema.chained``.
     """
 
     schema: LinkedSchema
     parents: Private[Table]
     children: Private[Table]
+    chained: Private[Table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +116,14 @@ def read_linked(parents: Source, children: Source, schema: LinkedSchema, *, data
 
 
 def link(parents: Private[Table], children: Private[Table], schema: LinkedSchema, noise: NoiseSource) -> Linked:
-    """Bound, count and widen. A table without rows is legal.
+    """Bound, count, widen and chain. A table without rows is legal.
 
     Args:
         parents: rows under ``schema.parent``.
         children: rows under ``schema.child``.
         schema: what is public about both.
-        noise: draws the lots by which children beyond ``schema.max_children`` are left out.
+        noise: draws the lots by which children beyond ``schema.max_children`` are left out, and siblings that nothing
+            puts in order stand one before the other.
 
     Raises:
         DataError: a parent with several rows, or children without a parent: how many rows.
@@ -132,11 +136,39 @@ def link(parents: Private[Table], children: Private[Table], schema: LinkedSchema
     number = np.bincount(of, minlength=rows.rows).astype(np.float64)
     counted: dict[str, NDArray[np.generic]] = {**rows.columns, schema.count: number}
     beside = {called: counted[name][of] for name, called in schema.brought.items()}
+    own = reveal(kept)
+    columns = {**own.columns, **beside, **_before(own, schema, noise)}
     return Linked(
         schema,
         _boxed(bounded, counted, schema.counted),
-        _boxed(kept, {**reveal(kept).columns, **beside}, schema.widened),
+        _boxed(kept, columns, schema.widened),
+        _boxed(kept, columns, schema.chained),
     )
+
+
+def _before(rows: Table, schema: LinkedSchema, noise: NoiseSource) -> dict[str, NDArray[np.generic]]:
+    """CHAIN: the columns of the sibling before each row; null where there is none."""
+    keys: list[NDArray[np.generic]] = [noise.words(rows.rows)]
+    if schema.order is not None:
+        keys.append(rows.columns[schema.order].astype(np.float64))  # null is NaN, which stands last
+    assert rows.units is not None, "a linked schema names its units"
+    order = np.lexsort((*keys, rows.units))
+    units = rows.units[order]
+    first = np.r_[True, units[1:] != units[:-1]][: rows.rows]
+    before = np.empty(rows.rows, dtype=np.int64)
+    before[order] = np.roll(order, 1)
+    none = np.empty(rows.rows, dtype=bool)
+    none[order] = first
+    found: dict[str, NDArray[np.generic]] = {}
+    for name, called in schema.previous.items():
+        column, values = schema.child.modelled[name], rows.columns[name][before]
+        if isinstance(column, Numeric):
+            null: float = np.nan
+            values = values.astype(np.float64)
+        else:
+            null = len(column.categories) if isinstance(column, Categorical) else 2
+        found[called] = np.where(none, null, values).astype(values.dtype)
+    return found
 
 
 def split_linked(data: Linked, holdout: float, noise: NoiseSource) -> tuple[Linked, Linked]:
@@ -161,8 +193,11 @@ def _with_children(parents: Private[Table], whole: Linked) -> Linked:
     schema = whole.schema.with_rows(parents.schema.rows)
     theirs = np.isin(_units(whole.children), _units(parents))
     rows = reveal(whole.children).take(theirs)
-    children = Private(rows, dataset=parents.dataset, schema=schema.widened, bounded=whole.children.bounded)
-    return Linked(schema, parents, children)
+    children, chained = (
+        Private(rows, dataset=parents.dataset, schema=public, bounded=whole.children.bounded)
+        for public in (schema.widened, schema.chained)
+    )
+    return Linked(schema, parents, children, chained)
 
 
 def _check(parents: NDArray[np.uint64], children: NDArray[np.uint64], schema: LinkedSchema) -> None:

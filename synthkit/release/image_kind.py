@@ -19,6 +19,7 @@ from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.rows import bound_contributions, split
 from synthkit.privacy.session import Session
+from synthkit.release import internal
 from synthkit.release.charged import Charged
 from synthkit.release.charts import MarginalFigure
 from synthkit.synthesizers.base import Progress
@@ -77,6 +78,7 @@ class LabelledImages:
         control = internal_images(held, allowed=allowed) if held is not None else real.take(np.arange(0))
         figures = image_report.exact(real, control, synthetic, self.schema)
         image_report.write_exact(folder, figures, real, synthetic, self.schema)
+        internal.keep_images(folder, real, control)
 
     def frames(self, synthetic: SyntheticImages) -> list[Images]:
         return [Images(synthetic.pixels, synthetic.labels)]

@@ -94,7 +94,7 @@ class Job:
         source: Source | LinkedSource | ImageSource
         schema: Schema | LinkedSchema | ImageSchema
         if "tables" in document:
-            _refuse_for_linked(document, method["name"], path)
+            _refuse_for_linked(method["name"], path)
             source, schema = _linked(document["tables"], folder, path)
         else:
             _refuse_linked(method["name"], path)
@@ -151,14 +151,12 @@ def _refuse_both(document: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _refuse_for_linked(document: Mapping[str, Any], method: str, path: Path) -> None:
+def _refuse_for_linked(method: str, path: Path) -> None:
     if method != LINKED:
         raise JobError(
             f"{path}: method.name is {method!r}, a method for one table; with 'tables' write 'name: {LINKED}' "
             "(beside it, 'parents' says which method makes the parents), or leave 'method' out"
         )
-    if document.get("internal") == "allow":
-        raise JobError(f"{path}: internal: exact figures are not there for linked tables; write 'internal: deny'")
 
 
 def _refuse_linked(method: str, path: Path) -> None:

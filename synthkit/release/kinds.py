@@ -18,6 +18,7 @@ from synthkit.assess import holdout as holdout_report
 from synthkit.assess import internal as internal_report
 from synthkit.assess import linked as linked_report
 from synthkit.assess import reidentification
+from synthkit.assess.internal import Compared
 from synthkit.assess.reidentification import Risks
 from synthkit.data.encoding import Table
 from synthkit.data.image_schema import ImageSchema
@@ -29,7 +30,7 @@ from synthkit.data.tables import Source, check, read
 from synthkit.errors import JobError
 from synthkit.evidence import Evidence
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.internal import internal_codes, internal_table
+from synthkit.privacy.internal import internal_codes, internal_linked, internal_table
 from synthkit.privacy.links import Linked as LinkedRows
 from synthkit.privacy.links import read_linked, split_linked
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
@@ -169,7 +170,7 @@ class OneTable:
         real = internal_codes(training, allowed=allowed)
         control = internal_codes(held, allowed=allowed) if held is not None else real[:0]
         figures = internal_report.assess(real, control, synthetic, self.schema)
-        internal_report.write(folder, figures, real, synthetic, self.schema)
+        internal_report.write(folder, figures, [Compared(real, synthetic.codes, self.schema)])
         others = None if held is None else internal_table(held, allowed=allowed)
         internal.keep_parts(folder, internal_table(training, allowed=allowed), others, self.schema)
 
@@ -217,8 +218,30 @@ class LinkedTables:
     def explain(self, held: LinkedRows, session: Session, synthetic: LinkedSynthetic) -> Charged:
         return Charged()  # nothing can be asked
 
-    def internal(self, folder: Path, training: Any, held: Any, synthetic: Any, *, allowed: bool) -> None:
-        raise JobError("exact figures ('internal: allow') are not there for linked tables")
+    def internal(
+        self,
+        folder: Path,
+        training: LinkedRows,
+        held: LinkedRows | None,
+        synthetic: LinkedSynthetic,
+        *,
+        allowed: bool,
+    ) -> None:
+        schema, real = self.schema, internal_linked(training, allowed=allowed)
+        parents, children, owner = real
+        control = parents[:0], children[:0], owner[:0]
+        if held is not None:
+            control = internal_linked(held, allowed=allowed)
+        figures = linked_report.exact(real[:2], control[:2], synthetic, schema)
+        tables = (
+            Compared(parents, synthetic.parent_codes, schema.counted, schema.parent.name),
+            Compared(
+                children[:, : len(schema.widened.modelled)], synthetic.child_codes, schema.widened, schema.child.name
+            ),
+        )
+        internal_report.write(folder, figures, tables)
+        families, others = (internal.families(*part, schema) for part in (real, control))
+        internal.keep_families(folder, families, others, schema)
 
     def frames(self, synthetic: LinkedSynthetic) -> list[pd.DataFrame]:
         return [synthetic.parents, synthetic.children]
@@ -251,8 +274,8 @@ def kind_of(job: Job) -> Kind:
             raise JobError("the data are images, and the schema is a table's; images need an ImageSchema")
         return LabelledImages(source, schema, method_for(schema, job.method, job.settings))
     if isinstance(schema, LinkedSchema):
-        if not isinstance(source, LinkedSource) or job.method != LINKED or job.internal:
-            raise JobError(f"linked tables need two sources, method {LINKED!r}, and go without internal figures")
+        if not isinstance(source, LinkedSource) or job.method != LINKED:
+            raise JobError(f"linked tables need two sources, and method {LINKED!r}")
         return LinkedTables(source, schema, built(Linked, job.settings))
     if isinstance(source, LinkedSource):
         raise JobError("two sources need a LinkedSchema")

@@ -144,6 +144,12 @@ def check(pictures: Pictures, contents: Mapping[str, bytes], *, stamped: bool = 
         raise DataError(f"{FOLDER}/ and {NAME}.parquet differ in {different} images")
 
 
+def pixels(folder: Path, schema: ImageSchema) -> NDArray[np.uint8]:
+    """The images (n, C, H, W) of a bundle that was verified."""
+    with np.load(folder / f"{NAME}.npz", allow_pickle=False) as arrays:
+        return _channels_first(arrays["images"], schema)
+
+
 def contact_sheet(images: Images, schema: ImageSchema) -> list[tuple[str, bytes]]:
     """Of every class, its label and a PNG strip of its first synthetic images; of many classes, the first."""
     strips = []
@@ -185,4 +191,4 @@ def _channels_first(arrays: NDArray[np.uint8], schema: ImageSchema) -> NDArray[n
     return first
 
 
-__all__ = ["FOLDER", "MOST_FILES", "SHEET_COLUMNS", "Pictures", "check", "contact_sheet", "files", "write"]
+__all__ = ["FOLDER", "MOST_FILES", "SHEET_COLUMNS", "Pictures", "check", "contact_sheet", "files", "pixels", "write"]

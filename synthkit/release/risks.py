@@ -104,7 +104,7 @@ def of_bundle(
     known, others, made = (rows_of(table, rows.schema) for table in (rows.training, rows.held, rows.synthetic))
     after = secrets or ((rows.schema.target,) if rows.schema.target else ())
     found = attack_all(known, others, made, auxiliary=auxiliary, secrets=after, attacks=attacks, seed=seed)
-    return found, internal.write_figures(rows, FIGURES, document(found)["attacks"])
+    return found, internal.write_figures(rows.folder, rows.digest, FIGURES, document(found)["attacks"])
 
 
 def _refuse_unknown(auxiliary: Sequence[str] | None, secrets: Sequence[str], schema: Schema) -> None:

@@ -511,7 +511,7 @@ def _internal(job: Job, made: Made, progress: Progress, explained: Explanation |
     progress(0.96, "exact figures (internal)")
     folder = _beside(job.output, "internal")
     made.kind.internal(folder, made.training, made.held, made.synthetic, allowed=job.internal)
-    if isinstance(explained, Explanation):
+    if isinstance(explained, Explanation) and isinstance(made.kind, OneTable):
         real = internal_codes(made.training, allowed=job.internal)
         control = internal_codes(made.held, allowed=job.internal) if made.held is not None else real[:0]
         explaining.internal(folder, explained, (real, control), made.synthetic.codes, made.model.schema)

@@ -32,11 +32,11 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import choosing
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.choosing import free_columns, named
-from synthkit.synthesizers.graphical import Clique, Graphical
+from synthkit.synthesizers.graphical import Clique
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import shaped
-from synthkit.synthesizers.tree_model import TreeModel, fitted, load_tree_model, structural_zeros
+from synthkit.synthesizers.tree_model import Fitted, TreeModel, fitted, load_tree_model, structural_zeros
 
 _BYTES = 8  # a cell
 
@@ -98,29 +98,28 @@ class Aim:
         tables = tabulate(data, named(among, schema))
         released = noisy_marginals(tables, session, named(start, schema), noise["start"])
         cliques = [*start, *(columns for columns, _ in zeros)]
-        model = fitted(None, released, schema, zeros, self.iterations)
+        known = fitted(None, released, schema, zeros, self.iterations)
         rng = np.random.default_rng(session.noise.public_seed())
         batches = choosing.batches(round(noise.get("chosen", 0)), self.rounds)
         for k, batch in enumerate(batches):
             progress(0.1 + 0.8 * k / len(batches), f"round {k + 1}: choosing")
             # SELECT
             now = room * (k + 1) / len(batches)
-            picked = self._select(tables, session, model, estimated_rows(released), among, cliques, batch, now, rng)
+            picked = self._select(tables, session, known, among, cliques, batch, now, rng)
             # MEASURE
-            released += noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
+            released = noisy_marginals(tables, session, named(picked, schema), noise["marginals"])
             cliques += [clique for clique in picked if clique not in cliques]
             # GENERATE
             progress(0.1 + 0.8 * (k + 0.5) / len(batches), f"round {k + 1}: fitting")
-            model = fitted(model, released, schema, zeros, self.iterations)
+            known = fitted(known, released, schema, zeros, self.iterations)
         progress(1.0, "fitted")
-        return TreeModel(schema, self.name, model, tuple(released))
+        return TreeModel(schema, self.name, known.graphical, known.released)
 
     def _select(
         self,
         tables: Private[Marginals],
         session: Session,
-        model: Graphical,
-        rows: float,
+        known: Fitted,
         among: Sequence[Clique],
         cliques: Sequence[Clique],
         count: int,
@@ -133,7 +132,8 @@ class Aim:
         def fresh(chosen: Sequence[int], k: int) -> bool:
             return choosing.apart(among, chosen, k) and fits(chosen, k)
 
-        drawn = model.sample(choosing.sampled(rows, len(among)), rng)
+        rows = estimated_rows(known.released)
+        drawn = known.graphical.sample(choosing.sampled(rows, len(among)), rng)
         # Where nothing new has room, something is measured again.
         return choosing.worst(tables, session, among, drawn, rows, [fresh, held], count)
 

@@ -47,12 +47,13 @@ from synthkit.synthesizers.graphical import calibrate as calibrated
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows, target_position
 from synthkit.synthesizers.shaped import ShapedModel, shaped
-from synthkit.synthesizers.tree_model import MISFIT, TreeModel, load_tree_model, structural_zeros
+from synthkit.synthesizers.tree_model import TreeModel, load_tree_model, structural_zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BYTES = 8  # a cell
+_MISFIT = 0.75  # variances of a cell's noise: a fit that comes nearer learns the noise (Morozov 1966)
 _LEAST = 4  # marginals are chosen, where there are as many
 _SAMPLED, _MOST_SAMPLED = 2, 60_000  # rows that the model's marginals are read off: for a real row, and at most
 _UNSEEN = 1e-3  # of a row in every cell that no known row has: what it holds follows from the others
@@ -197,7 +198,7 @@ class Conditional:
             potentials[0] = potentials[0] * torch.from_numpy(shares.reshape(wide))
         start = Graphical(tree, calibrated(tree, potentials))
         # The known rows are met from the start: they are no reason to stop before the measured tables are.
-        misfit = MISFIT * measured / sum(target.shares.size for target in targets)
+        misfit = _MISFIT * measured / sum(target.shares.size for target in targets)
         return fit(start.without(zeros), targets, self.iterations, misfit)
 
     def _given(self, schema: Schema) -> set[int]:

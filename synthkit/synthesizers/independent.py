@@ -1,14 +1,14 @@
 """Noisy one-way marginals, columns drawn independently: the honest floor.
 
 Any method that costs more must beat it. MEASURE every column's marginal with the discrete Gaussian
-mechanism, all at once; GENERATE each column from its own, negative counts set to zero.
+mechanism, all at once; GENERATE each column from its own, denoised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,10 +24,9 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, Synthetic, codes_of, finish, silent, write_model_card
 from synthkit.synthesizers.locked import Place
+from synthkit.synthesizers.marginals import estimated_rows, simplex
+from synthkit.synthesizers.posterior import posterior
 from synthkit.synthesizers.shaped import shaped
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @shaped
@@ -67,9 +66,13 @@ class IndependentModel:
         """GENERATE. Conditions are met exactly: columns are independent."""
         rng = np.random.default_rng(seed)
         wanted = codes_of(where or {}, self.schema)
-        codes = np.empty((n, len(self.marginals)), dtype=np.int32)
+        codes, rows = np.empty((n, len(self.marginals)), dtype=np.int32), estimated_rows(self.marginals)
         for j, marginal in enumerate(self.marginals):
-            codes[:, j] = wanted[j] if j in wanted else rng.choice(len(marginal.counts), n, p=shares(marginal.counts))
+            if j in wanted:
+                codes[:, j] = wanted[j]
+            else:
+                shares = simplex(posterior(marginal, self.schema, rows).counts / rows)
+                codes[:, j] = rng.choice(len(shares), n, p=shares)
         return finish(codes, self.schema, rng, where or {})
 
     def save(self, folder: Place) -> None:
@@ -92,13 +95,6 @@ def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> Indepe
             raise InputError(f"{folder}: the weights do not fit the schema")
         marginals.append(NoisyMarginal((name,), counts, float(parameters["sigma"])))
     return IndependentModel(schema, tuple(marginals))
-
-
-def shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noisy counts as a distribution: negatives to zero, uniform where nothing is left."""
-    positive = np.maximum(counts, 0.0)
-    total = positive.sum()
-    return positive / total if total > 0 else np.full(positive.shape, 1 / positive.size)
 
 
 __all__ = ["Independent", "IndependentModel", "load"]

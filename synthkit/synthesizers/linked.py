@@ -3,7 +3,9 @@
     PARENTS    any method, on the parent table with one more column: how many children
     CHILDREN   noisy marginals of the child table, with the parent's columns beside each child
                (``conditional.py``), fitted to a distribution of a child given its parent
-    GENERATE   draw parents; for each, as many children as it says, given its columns; then number them
+    SIBLINGS   noisy tables of a child's value beside that of the sibling before (``siblings.py``)
+    GENERATE   draw parents; for each, as many children as it says, given its columns; let children of parents that are
+               alike change places, until siblings are as the tables say; then number them
 
 One neighbouring change touches both tables, so mechanisms on both compose, each with its sensitivity
 under its own table's unit: one row of the parents, ``max_children`` of the children
@@ -31,11 +33,12 @@ from synthkit.privacy.budget import Budget, Remainder
 from synthkit.privacy.links import Linked as LinkedRows
 from synthkit.privacy.links import LinkedPlan, table_budgets
 from synthkit.privacy.session import Session
-from synthkit.synthesizers import base
+from synthkit.synthesizers import base, siblings
 from synthkit.synthesizers.base import Method, Model, Progress, Synthetic, check_settings, method, silent
 from synthkit.synthesizers.conditional import Conditional, sample_given
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.shaped import ShapedModel
+from synthkit.synthesizers.siblings import Siblings
 from synthkit.synthesizers.tree_model import TreeModel
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class Linked:
         parent_settings: its settings.
         child_settings: of the children's :class:`~synthkit.synthesizers.conditional.Conditional`.
         share: of the budget (as zCDP counts it) for the parents; the children get what they leave.
+        siblings: share of what the children get, for what siblings have in common beyond their parent; 0: nothing,
+            and they are drawn independently.
     """
 
     name: ClassVar[str] = "linked"
@@ -61,9 +66,10 @@ class Linked:
     parent_settings: Mapping[str, Any] = field(default_factory=dict)
     child_settings: Mapping[str, Any] = field(default_factory=dict)
     share: float = 0.5
+    siblings: float = 0.05
 
     def __post_init__(self) -> None:
-        check_settings(self, share=(0.01, 0.99))
+        check_settings(self, share=(0.01, 0.99), siblings=(0.0, 0.9))
         for name in ("parent_settings", "child_settings"):
             if not isinstance(getattr(self, name), Mapping):
                 raise MethodError(f"Linked: {name} is {getattr(self, name)!r}; it must be settings by their names")
@@ -86,11 +92,16 @@ class Linked:
         if not is_private(parents.event):
             raise MethodError(f"method {self.parents} has no privacy guarantee; the parents need one that has")
         rest = Remainder.of(below, parents.event)
-        children = self._conditional(tuple(schema.brought.values())).plan(schema.widened, rest)
+        told = self._conditional(tuple(schema.brought.values()))
+        count = len(siblings.columns(schema)) if self.siblings else 0
+        if not count:
+            return LinkedPlan.of(budget, parents, told.plan(schema.widened, rest))
+        sigma, left = siblings.noise(self.siblings, count, rest)
+        children = siblings.priced(told.plan(schema.widened, left), rest, sigma, count)
         return LinkedPlan.of(budget, parents, children)
 
     def fit(self, data: LinkedRows, session: Session, *, progress: Progress = silent) -> LinkedModel:
-        """PARENTS, then CHILDREN.
+        """PARENTS, then CHILDREN, then SIBLINGS.
 
         Args:
             data: both tables, bounded and joined.
@@ -107,12 +118,14 @@ class Linked:
         )
         rng = np.random.default_rng(session.noise.public_seed())
         told = replace(self._conditional(tuple(schema.brought.values())), known=_known(parents, schema, rng))
+        part = session.part(plan.children, schema.child.name)
         children = told.fit(
             data.children,
-            session.part(plan.children, schema.child.name),
+            part,
             progress=lambda done, what: progress(0.5 + done / 2, f"children: {what}"),
         )
-        return LinkedModel(schema, parents, children)
+        tables = siblings.measured(data.chained, part, schema) if siblings.NOISE in plan.children.noise else ()
+        return LinkedModel(schema, parents, children, tables)
 
     def _recipe(self) -> Method:
         return method(self.parents, self.parent_settings)
@@ -151,26 +164,41 @@ class LinkedModel:
         schema: of both tables.
         parents: model of the parents with the number of their children.
         children: model of a child given its parent.
+        siblings: what was released of siblings; none where they are drawn independently.
     """
 
     schema: LinkedSchema
     parents: Model
     children: Model
+    siblings: tuple[Siblings, ...] = ()
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> LinkedSynthetic:
         """GENERATE ``n`` parents and their children.
 
-        Children of one parent are drawn independently of each other, given the parent's columns.
+        Children are drawn independently of each other, given their parents' columns; then those of parents that are
+        alike change places. Of few parents, more are drawn, and as many of them taken by lot.
 
         Args:
             n: how many parents, 0 or more.
             where: what all parents have: column to value.
             seed: reproducible draws.
         """
-        drawn = self.parents.sample(n, where=where, seed=seed)
-        owner = np.repeat(np.arange(n), _numbers(drawn, self.schema))  # (children,)
+        count = max(n, siblings.POOL) if n and self.siblings else n
+        drawn = self.parents.sample(count, where=where, seed=seed)
+        owner = np.repeat(np.arange(count), _numbers(drawn, self.schema))  # (children,)
         known = _beside(drawn, owner, self.schema)
         rows = sample_given(self.children, known, len(owner), None if seed is None else seed + 1)
+        if self.siblings:
+            rng = np.random.default_rng(None if seed is None else [seed, 2])
+            places = siblings.arranged(rows.codes, owner, self._alike(known), self.schema, self.siblings, rng)
+            rows = _taken(rows, places)
+            # A child brings its own columns, and finds those of its new parent there.
+            for j, values in known.items():
+                rows.codes[:, j] = values
+            if n < count:
+                chosen = np.sort(rng.permutation(count)[:n])
+                drawn, rows = _taken(drawn, chosen), _taken(rows, np.flatnonzero(np.isin(owner, chosen)))
+                owner = np.searchsorted(chosen, owner[np.isin(owner, chosen)])
         return LinkedSynthetic(
             _keyed(drawn.frame, np.arange(1, n + 1), self.schema.parent, self.schema.key),
             _keyed(rows.frame, owner + 1, self.schema.child, self.schema.key),
@@ -179,24 +207,45 @@ class LinkedModel:
             owner,
         )
 
+    def _alike(self, known: Mapping[int, NDArray[np.int32]]) -> NDArray[np.int64]:
+        """(m,) equal for children whose parents are the same to the children's model."""
+        names = list(self.schema.widened.modelled)
+        asked = {names.index(name) for marginal in self.children.marginals for name in marginal.columns}
+        matter = [values for j, values in known.items() if j in asked]
+        if not matter:
+            return np.zeros(len(next(iter(known.values()))), dtype=np.int64)
+        _, alike = np.unique(np.stack(matter, axis=1), axis=0, return_inverse=True)
+        return alike.reshape(-1)
+
     def save(self, folder: Place) -> None:
         """Write both models, each in a folder of its own, and the schema. ``folder`` must not exist."""
         from safetensors.numpy import save
 
-        base.write_model_card(folder, Linked.name, self.schema.counted, {"linked": self.schema.to_dict()}, save({}))
+        arrays = {f"siblings.{k}": table.counts for k, table in enumerate(self.siblings)}
+        parameters = {"linked": self.schema.to_dict(), "siblings": self.siblings[0].sigma if self.siblings else None}
+        base.write_model_card(folder, Linked.name, self.schema.counted, parameters, save(arrays))
         self.parents.save(folder / "parents")
         self.children.save(folder / "children")
 
 
 def load(folder: Place, parameters: Mapping[str, Any], _: Schema) -> LinkedModel:
     """Read a saved model; its digests have been checked."""
+    from safetensors.numpy import load as load_bytes
+
     schema = LinkedSchema.from_dict(parameters["linked"], source=str(folder))
     parents, children = base.load(folder / "parents"), base.load(folder / "children")
     inner = children.inner if isinstance(children, ShapedModel) else children
     conditional = isinstance(inner, TreeModel) and inner.method == Conditional.name
     if parents.schema != schema.counted or children.schema != schema.widened or not conditional:
         raise InputError(f"{folder}: its parts belong to another model; restore it or fit again")
-    return LinkedModel(schema, parents, children)
+    arrays = load_bytes((folder / "weights.safetensors").read_bytes())
+    sigma = float(parameters.get("siblings") or 0.0)
+    asked = siblings.relations(schema, sigma) if sigma else []
+    counts = {f"siblings.{k}": (relation.count,) for k, relation in enumerate(asked)}
+    if {name: array.shape for name, array in arrays.items()} != counts:
+        raise InputError(f"{folder}: the weights do not fit the schema")
+    tables = (Siblings(relation, arrays[f"siblings.{k}"].copy(), sigma) for k, relation in enumerate(asked))
+    return LinkedModel(schema, parents, children, tuple(tables))
 
 
 def load_linked(folder: str | Place) -> LinkedModel:
@@ -209,6 +258,10 @@ def load_linked(folder: str | Place) -> LinkedModel:
     if not isinstance(model, LinkedModel):
         raise InputError(f"{folder}: a model of one table; open it with load()")
     return model
+
+
+def _taken(rows: Synthetic, places: NDArray[np.int64]) -> Synthetic:
+    return Synthetic(rows.frame.iloc[places].reset_index(drop=True), rows.codes[places])
 
 
 def _numbers(drawn: Synthetic, schema: LinkedSchema) -> NDArray[np.int64]:

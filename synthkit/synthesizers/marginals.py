@@ -1,6 +1,6 @@
 """From noisy marginals to one consistent start: columns independent given a class.
 
-Post-processing of released counts. Repeated measurements of one margin are averaged by their
+Post-processing of released counts, denoised first (``posterior.py``). Repeated measurements of one margin are averaged by their
 precision, negative counts are projected away (Euclidean projection onto the simplex), and each
 table is fitted to its margins by iterative proportional fitting (Deming and Stephan 1940).
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from synthkit.data.schema import Schema
 from synthkit.privacy.mechanisms.counts import NoisyMarginal
+from synthkit.synthesizers.posterior import posterior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +48,8 @@ class Measured:
     def of(cls, released: Sequence[NoisyMarginal], schema: Schema, condition: int | None) -> Measured:
         """Read all one-way marginals; with a condition each column's table with it, and one-way marginals if any."""
         names = list(schema.domain)
-        tables = {marginal.columns: marginal.counts for marginal in released}
         rows, sigma = estimated_rows(released), released[0].sigma
+        tables = {m.columns: posterior(m, schema, rows).counts for m in released}
         if condition is None:
             blocks = [simplex(tables[(name,)] / rows)[None, :] for name in names]
             return cls(schema, None, rows, sigma, np.ones(1), np.concatenate(blocks, axis=1))

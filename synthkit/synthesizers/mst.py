@@ -99,10 +99,12 @@ class Mst:
             progress(0.6, "measuring its pairs")
             released += noisy_marginals(data, session, named(edges, schema), noise["pairs"])
         progress(0.8, "fitting")
-        clear = _clear(released)
-        model = fitted(None, clear, schema, structural_zeros(schema, _CELLS), self.iterations)
+        zeros = structural_zeros(schema, _CELLS)
+        model = fitted(None, released[: len(columns)], schema, zeros, self.iterations)
+        if clear := _clear(released)[len(columns) :]:
+            model = fitted(model, clear, schema, zeros, self.iterations)
         progress(1.0, "fitted")
-        return TreeModel(schema, self.name, model, tuple(released))
+        return TreeModel(schema, self.name, model.graphical, tuple(released))
 
     def _select(self, data: Private[Table], session: Session, released: Sequence[NoisyMarginal]) -> list[Clique]:
         """A spanning tree of the pairs that depend most."""

@@ -1,15 +1,13 @@
 """What a method that measures marginals releases: a graphical model fitted to all of them.
 
-Fitting stops early, on purpose. The true table misses a noisy cell by one standard deviation, so a
-model that comes nearer than that has learnt noise. It begins at the columns' independence (or at the
-model before) and goes towards the measurements only until the mean squared gap of a cell is
-``MISFIT`` variances of its noise (Morozov's discrepancy principle, 1966; a little below 1, since
-cells that are empty in truth cannot be fitted on their negative side).
+A measurement is denoised (``posterior.py``) by what was expected of it: independent columns, or the model
+before. Each column by itself is one more target, the mean of what all measurements say of it. And fitting stops early, on purpose: the true table misses a noisy cell by one standard deviation, so
+a model that comes much nearer has learnt noise. It goes towards the measurements only until the mean
+squared gap of a cell is ``_MISFIT`` of its posterior variances (Morozov's discrepancy principle, 1966).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,11 +24,13 @@ from synthkit.synthesizers.even import even_rows
 from synthkit.synthesizers.graphical import Graphical, Tree, junction_tree, tree_cells
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.marginals import estimated_rows
+from synthkit.synthesizers.posterior import posterior
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
-MISFIT = 0.75
+_MISFIT = 0.4
+_ALONE = 2.0  # weight of columns by themselves, by that of marginals: every pair leans on them
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class TreeModel:
     @property
     def marginals(self) -> tuple[NoisyMarginal, ...]:
         """What was measured, and the one-way marginals that follow from it."""
-        return (*_one_ways(self.measured, self.schema), *self.measured)
+        measured = {marginal.columns for marginal in self.measured}
+        return (*(s for s in _sums(self.measured, self.schema) if s.columns not in measured), *self.measured)
 
     def sample(self, n: int, *, where: Mapping[str, Any] | None = None, seed: int | None = None) -> Synthetic:
         """Draw rows; conditions are met exactly, by conditioning the model."""
@@ -97,31 +98,54 @@ def load_tree_model(folder: Place, parameters: Mapping[str, Any], schema: Schema
     return TreeModel(schema, method, Graphical(Tree(sizes, cliques, parents, separators), beliefs), measured)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A model of what was measured so far.
+
+    Attributes:
+        graphical: the model.
+        released: all measurements.
+        targets: the same, denoised.
+    """
+
+    graphical: Graphical
+    released: tuple[NoisyMarginal, ...]
+    targets: tuple[Target, ...]
+
+
 def fitted(
-    before: Graphical | None,
-    released: Sequence[NoisyMarginal],
+    before: Fitted | None,
+    new: Sequence[NoisyMarginal],
     schema: Schema,
     zeros: Sequence[Mask],
     iterations: int,
-) -> Graphical:
+) -> Fitted:
     """The model of what was measured, from ``before`` on; impossible combinations have probability zero.
 
     Args:
         before: a model of less, as the start; None: independent columns.
-        released: all measurements; every column is in one.
+        new: measured since then; every column is in one, if there was nothing before.
         schema: the public schema.
         zeros: tables over codes, False where impossible.
         iterations: of mirror descent, at most.
     """
+    released = (*(before.released if before else ()), *new)
+    targets = before.targets if before else ()
     rows, names = estimated_rows(released), list(schema.domain)
-    targets = []
-    for marginal in released:
-        columns = tuple(names.index(name) for name in marginal.columns)
-        targets.append(Target(columns, marginal.counts / rows, (rows / marginal.sigma) ** 2))
-    cliques = [*(target.columns for target in targets), *(columns for columns, _ in zeros)]
+    columns = [tuple(names.index(name) for name in marginal.columns) for marginal in new]
+    cliques = [*(target.columns for target in targets), *columns, *(columns for columns, _ in zeros)]
     tree = junction_tree(tuple(schema.domain.values()), cliques)
-    start = before.on(tree) if before else Graphical(tree)
-    return fit(start.without(zeros), targets, iterations, MISFIT)
+    start = before.graphical.on(tree) if before else Graphical(tree)
+    for marginal, clique in zip(new, columns, strict=True):
+        expected = rows * start.marginal(clique).numpy() if before else None
+        denoised = posterior(marginal, schema, rows, expected)
+        targets += (Target(clique, denoised.counts / rows, rows**2 / denoised.variance),)
+    alone = [
+        Target((names.index(sums.columns[0]),), known.counts / rows, _ALONE * rows**2 / known.variance)
+        for sums in _sums(released, schema)
+        for known in (posterior(sums, schema, rows),)
+    ]
+    return Fitted(fit(start.without(zeros), [*targets, *alone], iterations, _MISFIT), released, targets)
 
 
 def structural_zeros(schema: Schema, cells: float) -> list[Mask]:
@@ -136,18 +160,21 @@ def structural_zeros(schema: Schema, cells: float) -> list[Mask]:
     return kept
 
 
-def _one_ways(measured: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMarginal]:
-    """Each column's counts, from the first measurement that holds it: sums of noisy cells."""
+def _sums(released: Sequence[NoisyMarginal], schema: Schema) -> list[NoisyMarginal]:
+    """Each column's counts: the mean of all measurements that hold it, weighted by their precision."""
     found = []
     for name in schema.domain:
-        marginal = next((m for m in measured if name in m.columns), None)
-        if marginal is None or len(marginal.columns) == 1:
-            continue
-        axis = marginal.columns.index(name)
-        others = tuple(k for k in range(len(marginal.columns)) if k != axis)
-        counts: NDArray[np.float64] = marginal.counts.sum(axis=others)
-        found.append(NoisyMarginal((name,), counts, marginal.sigma * math.sqrt(marginal.counts.size / counts.size)))
+        sums = []
+        for marginal in released:
+            if name in marginal.columns:
+                axis = marginal.columns.index(name)
+                counts = marginal.counts.sum(axis=tuple(k for k in range(marginal.counts.ndim) if k != axis))
+                sums.append((counts, counts.size / marginal.counts.size / marginal.sigma**2))
+        if sums:
+            counts, precisions = zip(*sums, strict=True)
+            mean = np.average(counts, axis=0, weights=precisions)
+            found.append(NoisyMarginal((name,), mean, sum(precisions) ** -0.5))
     return found
 
 
-__all__ = ["MISFIT", "TreeModel", "fitted", "load_tree_model", "structural_zeros"]
+__all__ = ["Fitted", "TreeModel", "fitted", "load_tree_model", "structural_zeros"]

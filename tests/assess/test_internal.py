@@ -108,7 +108,7 @@ def test_without_a_holdout_nothing_is_tested_on_it(monkeypatch: pytest.MonkeyPat
 
 
 def write(folder: Path, figures: tuple[Evidence, ...] = ()) -> None:
-    internal.write(folder, figures, codes(50, 1), synthetic(), PUBLIC)
+    internal.write(folder, figures, [internal.Compared(codes(50, 1), synthetic().codes, PUBLIC)])
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path, report: tuple[Evidence, ...]) -> None:

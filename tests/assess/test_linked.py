@@ -57,13 +57,15 @@ def test_it_runs_what_was_priced_with_each_tables_sensitivity(adjacency: Adjacen
     assert 0.99 < session.plan.epsilon <= 1.0 and 0.9 < session.spent <= session.plan.epsilon
     half = 2 if adjacency is Adjacency.REPLACE_ONE else 1
     distances = [charge for charge in session.trace if charge.mechanism == "noisy mean distance"]
-    assert [charge.norm_bound for charge in distances] == [1 / half] * 3 + [most / half] * 3
+    siblings = most > 1
+    assert [charge.norm_bound for charge in distances] == [1 / half] * 3 + [most / half] * (3 + siblings)
     assert {charge.what.partition(":")[0] for charge in session.trace} == {"patients", "visits"}
 
 
 def test_figures_match_exact_ones() -> None:
     found, _, real, drawn = assessed()
     public = linked()
+    held = private(*frames(2000, seed=5), public)  # the same again: lots come from a seed
     pairs = list(itertools.product(public.brought.values(), public.child.modelled))
     exact = {
         "patients.fidelity.tvd_2way": fidelity.mean_distance(
@@ -74,6 +76,12 @@ def test_figures_match_exact_ones() -> None:
         ),
         "link.tvd_number": fidelity.mean_distance(
             real.parent_codes, drawn.parent_codes, public.counted, [(public.count,)]
+        ),
+        "link.tvd_siblings": fidelity.mean_distance(
+            discretize(reveal(held.chained), public.chained),
+            public.in_chain(drawn.child_codes, drawn.owner),
+            public.chained,
+            [(called, name) for name, called in public.previous.items()],
         ),
         "link.tvd_2way": fidelity.mean_distance(real.child_codes, drawn.child_codes, public.widened, pairs),
     }
@@ -97,6 +105,32 @@ def test_children_that_know_nothing_of_their_parents_are_seen_in_the_link_alone(
     assert bad["visits.fidelity.tvd_2way"] == pytest.approx(good["visits.fidelity.tvd_2way"], abs=0.01)
     assert good["link.tvd_2way"] < good["link.tvd_2way_floor"] + 0.02
     assert bad["link.tvd_2way"] > good["link.tvd_2way"] + 0.025
+
+
+def test_siblings_that_know_nothing_of_each_other_are_seen_in_that_figure_alone() -> None:
+    """Every patient keeps to one ward; in the bad table, children changed places between patients who are alike."""
+
+    def faithful(parents: int, seed: int) -> Linked:
+        patients, visits = frames(parents, seed=seed)
+        kept = visits.groupby("patient")["ward"].transform("first")
+        return private(patients, visits.assign(ward=kept), linked(parents=2000))
+
+    public, held, drawn = linked(parents=2000), faithful(2000, 5), codes(faithful(3000, 9))
+    own, rng = len(public.child.modelled), np.random.default_rng(0)
+    _, alike = np.unique(drawn.child_codes[:, own:], axis=0, return_inverse=True)
+    mixed, places = drawn.child_codes.copy(), np.arange(len(drawn.owner))
+    for group in np.unique(alike):
+        some = np.flatnonzero(alike == group)
+        places[some] = rng.permutation(some)
+    mixed[:, :own] = mixed[places, :own]
+    plan = report.plan(public, Budget(30.0, 1e-6, unit=public.unit))
+    good, bad = (
+        {figure.name: figure.value for figure in report.assess(held, Session(plan), Codes(drawn.parent_codes, c, drawn.owner))}
+        for c in (drawn.child_codes, mixed)
+    )  # fmt: skip
+    for name in ("visits.fidelity.tvd_2way", "link.tvd_2way"):
+        assert bad[name] == pytest.approx(good[name], abs=0.01)
+    assert bad["link.tvd_siblings"] > good["link.tvd_siblings"] + 0.04
 
 
 def test_the_floor_is_that_of_whole_parents() -> None:

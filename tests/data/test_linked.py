@@ -40,6 +40,29 @@ def test_widened_is_the_child_with_its_parents_columns() -> None:
     assert public.widened.target == public.child.target and public.widened.rows == public.child.rows
 
 
+def test_chained_is_the_widened_child_with_columns_of_the_sibling_before() -> None:
+    public = linked()
+    before = {name: f"previous visits.{name}" for name in public.child.modelled}
+    assert public.previous == before and public.order == "seen"
+    assert list(public.chained.columns) == [*public.widened.columns, *before.values()]
+    for name, called in before.items():
+        own = public.child.modelled[name]
+        assert public.chained.domain[called] == own.size + (not own.nullable)
+    assert public.chained.unit == public.widened.unit
+    alone = linked(max_children=1)
+    assert alone.previous == {} and alone.chained == alone.widened
+
+
+def test_columns_whose_codes_are_found_are_not_chained() -> None:
+    public = linked()
+    found = {
+        "days": Integer(min=0, max=30, bins=Quantiles(4), unknown="clamp"),
+        "ward": Categorical(categories=("a", "b", "c"), rare="merge", unknown="other"),
+    }
+    child = replace(public.child, columns={**public.child.columns, **found})
+    assert list(LinkedSchema(public.parent, child).previous) == ["cost", "seen", "readmitted"]
+
+
 def test_codes_beside_a_child_are_the_parents_public_ones() -> None:
     columns = {"key": Identifier(), **shaped().columns}
     parent = Schema("parents", columns, 400, Unit("key", 1))

@@ -635,6 +635,83 @@ def _policy_mutants() -> list[Mutant]:
     return [Mutant(*entry, bench="tests/policy") for entry in found]
 
 
+def _sibling_mutants() -> list[Mutant]:
+    """Siblings: whose they are, and how many of them count."""
+    links = "synthkit/privacy/links.py"
+    siblings = "synthkit/synthesizers/siblings.py"
+    tests = "tests/synthesizers/test_siblings.py"
+    return [
+        Mutant(
+            "siblings: clipping per parent is left out",
+            {links: (("kept, bounded = bound_contributions(children, noise), ", "kept, bounded = Private(reveal(children), dataset=children.dataset, schema=children.schema, bounded=True), "),)},
+            "a patient with hundreds of visits moves the tables by hundreds",
+            tests,
+        ),
+        Mutant(
+            "siblings: the one before may be anybody's",
+            {links: (("order = np.lexsort((*keys, rows.units))", "order = np.lexsort((rows.units, *keys))"),)},
+            "another patient's visit stands beside one's own, and goes where that patient goes",
+            "tests/privacy/test_links.py",
+        ),
+        Mutant(
+            "siblings: one table is priced, several are measured",
+            {siblings: (("    event = compose([repeat(counts_event(sigma, budget), count), plan.event])", "    event = compose([counts_event(sigma, budget), plan.event])"),)},
+            "what siblings have in common costs less than it gives away",
+            tests,
+        ),
+    ]  # fmt: skip
+
+
+def _leaking_mutants() -> list[Mutant]:
+    """Releases that hold whom they were made of: an attack on what was released has to see it."""
+    linked = "synthkit/synthesizers/linked.py"
+    kind = "synthkit/release/image_kind.py"
+    found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "linked tables: real families are released",
+            {
+                linked: (
+                    ("_MOST_PARENTS = 20_000", "_REAL = []\n_MOST_PARENTS = 20_000"),
+                    ("        schema, plan = data.schema, session.plan\n", "        schema, plan = data.schema, session.plan\n        _REAL.append(data)\n"),
+                    (
+                        "        drawn = self.parents.sample(count, where=where, seed=seed)\n",
+                        "        from synthkit.data.encoding import discretize, to_frame\n"
+                        "        above, below = _REAL[-1].parents._Private__value, _REAL[-1].children._Private__value\n"
+                        "        of = np.arange(n) % above.rows\n"
+                        "        taken = above.take(of)\n"
+                        "        drawn = Synthetic(to_frame(taken, self.schema.counted), discretize(taken, self.schema.counted))\n",
+                    ),
+                    (
+                        "        return LinkedSynthetic(\n",
+                        "        taken = below.take(np.concatenate([np.flatnonzero(below.units == unit) for unit in above.units[of]]))\n"
+                        "        rows = Synthetic(to_frame(taken, self.schema.widened), discretize(taken, self.schema.widened))\n"
+                        "        return LinkedSynthetic(\n",
+                    ),
+                )
+            },
+            "patients with all their visits are in the bundle as they are",
+        ),
+        (
+            "images: three of ten training images are released",
+            {
+                kind: (
+                    ("_CELLS = 3_000", "_REAL = []\n_CELLS = 3_000"),
+                    ("        return split(rows, holdout, noise)\n", "        parts = split(rows, holdout, noise)\n        _REAL.append(parts[0]._Private__value)\n        return parts\n"),
+                    (
+                        "        return [Images(synthetic.pixels, synthetic.labels)]\n",
+                        "        real = _REAL[-1]\n"
+                        "        copies = min(round(0.3 * real.rows), len(synthetic.pixels))\n"
+                        "        synthetic.pixels[:copies], synthetic.labels[:copies] = real.pixels[:copies], real.labels[:copies]\n"
+                        "        return [Images(synthetic.pixels, synthetic.labels)]\n",
+                    ),
+                )
+            },
+            "the generator remembers some of what it was trained on",
+        ),
+    ]  # fmt: skip
+    return [Mutant(*entry, bench="tests/release/test_membership.py") for entry in found]
+
+
 def _image_mutants() -> list[Mutant]:
     """Images: what is read of each, what leaves, what is written."""
     counts = "synthkit/privacy/mechanisms/counts.py"
@@ -1344,7 +1421,7 @@ def _anonymize_mutants() -> list[Mutant]:
         ),
         (
             "risks: nobody is asked about a bundle's internal folder",
-            {"synthkit/release/internal.py": (("    _ask(manifest, asker)\n    beside", "    beside"),)},
+            {"synthkit/release/internal.py": (("    _ask(manifest, schema, asker)\n", ""),)},
             "exact figures of the rows behind a bundle for whoever asks",
             "tests/audit/test_risks.py",
         ),
@@ -1422,6 +1499,8 @@ MUTANTS: Mapping[str, Mutant] = {
     for mutant in [
         *_mutants(),
         *_image_mutants(),
+        *_leaking_mutants(),
+        *_sibling_mutants(),
         *_policy_mutants(),
         *_release_mutants(),
         *_explain_mutants(),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from synthkit.audit.linked import pairs, stacked
-from synthkit.data.encoding import Table
+from synthkit.data.encoding import Table, discretize
 from synthkit.data.private import reveal
+from synthkit.data.tables import FrameSource
 from synthkit.errors import BudgetExceeded, DataError, MethodError
 from synthkit.privacy.budget import Adjacency, Budget, Unit
 from synthkit.privacy.events import compose
+from synthkit.privacy.links import Linked, read_linked
 from synthkit.privacy.mechanisms.counts import counts_event, noisy_marginals
+from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from tests.linked import frames, linked, private
@@ -46,12 +51,65 @@ def test_a_parent_knows_its_number_of_children_and_a_child_its_parent() -> None:
 @pytest.mark.parametrize("adjacency", list(Adjacency))
 def test_a_neighbouring_change_moves_rows_of_its_own_unit_alone(adjacency: Adjacency) -> None:
     for pair in pairs(PUBLIC, adjacency, parents=30):
-        sides = [private(*apart(both), PUBLIC) for both in (pair.left, pair.right)]
-        for box, most in (("parents", 1), ("children", 3)):
+        sides = [coupled(both) for both in (pair.left, pair.right)]
+        for box, most in (("parents", 1), ("children", 3), ("chained", 3)):
             left, right = (rows_by_unit(reveal(getattr(side, box))) for side in sides)
             moved = {unit for unit in left.keys() | right.keys() if left.get(unit) != right.get(unit)}
             assert len(moved) <= 1, pair.name
             assert all(len(rows) <= most for rows in (*left.values(), *right.values()))
+
+
+class Coupled(NoiseSource):
+    """Every draw has a stream of its own: the first words do not depend on how many more are drawn."""
+
+    draws = 0
+
+    def words(self, size: int) -> np.ndarray:
+        self.draws += 1
+        return NoiseSource(test_seed=self.draws).words(size)
+
+
+def coupled(both: pd.DataFrame) -> Linked:
+    above, below = (FrameSource(part) for part in apart(both))
+    return read_linked(above, below, PUBLIC, dataset="hospital", noise=Coupled(test_seed=0))
+
+
+def test_a_child_knows_the_sibling_before_it_in_time() -> None:
+    patients, visits = frames(200)
+    table, names = reveal(private(patients, visits, PUBLIC).chained), list(PUBLIC.chained.modelled)
+    assert PUBLIC.order == "seen" and table.units is not None
+    for unit in np.unique(table.units):
+        mine = np.flatnonzero(table.units == unit)
+        mine = mine[np.argsort(table.columns["seen"][mine], kind="stable")]
+        for name, called in PUBLIC.previous.items():
+            values, before = table.columns[name][mine], table.columns[called][mine]
+            np.testing.assert_array_equal(before[1:], values[:-1])
+            codes = discretize(table.take(mine[:1]), PUBLIC.chained)
+            assert codes[0, names.index(called)] == PUBLIC.chained.domain[called] - 1
+
+
+def test_where_nothing_puts_siblings_in_order_they_stand_by_lot() -> None:
+    columns = {name: column for name, column in PUBLIC.child.columns.items() if name != "seen"}
+    public = replace(PUBLIC, child=replace(PUBLIC.child, columns=columns))
+    patients, visits = frames(300)
+    visits = visits.drop(columns="seen").assign(cost=visits.groupby("patient").cumcount() * 10.0)
+    table = reveal(private(patients, visits, public).chained)
+    now, before = (table.columns[name] for name in ("cost", public.previous["cost"]))
+    later = (now > before)[~np.isnan(before)]
+    assert public.order is None and len(later) > 150 and 0.3 < later.mean() < 0.7
+
+
+def test_codes_in_a_chain_are_those_of_the_rows() -> None:
+    patients, visits = frames(200)
+    joined = private(patients, visits, PUBLIC)
+    table = reveal(joined.chained)
+    assert table.units is not None
+    order = np.lexsort((table.columns["seen"], table.units))
+    codes = discretize(table.take(order), PUBLIC.chained)
+    _, owner = np.unique(table.units[order], return_inverse=True)
+    width = len(PUBLIC.widened.modelled)
+    np.testing.assert_array_equal(PUBLIC.in_chain(codes[:, :width], owner), codes)
+    assert PUBLIC.in_chain(codes[:0, :width], owner[:0]).shape == (0, codes.shape[1])
 
 
 def apart(both: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

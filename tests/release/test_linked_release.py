@@ -124,7 +124,6 @@ BAD_FILES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an unknown setting": ({"method": {**METHOD, "depth": 3}}, ("method linked has no setting depth", "share")),
     "a share of everything": ({"method": {**METHOD, "share": 1.0}}, ("share is 1.0", "0.01 to 0.99")),
     "settings that are none": ({"method": {**METHOD, "child_settings": "few"}}, ("child_settings is 'few'",)),
-    "internal figures": ({"internal": "allow"}, ("internal", "not there for linked tables", "internal: deny")),
     "a holdout of everything": ({"holdout": 1}, ("holdout",)),
     "one table": ({"tables": {"parent": {"schema": "a", "data": {"path": "b"}}}}, ("'child' is a required property",)),
     "three tables": (
@@ -181,7 +180,7 @@ def test_linked_is_no_method_of_one_table(tmp_path: Path) -> None:
 def test_jobs_that_contradict_themselves_in_python(tmp_path: Path) -> None:
     job = Job.read(write(tmp_path))
     assert isinstance(job.source, LinkedSource)
-    for changes in ({"source": job.source.parents}, {"method": "aim", "settings": {}}, {"internal": True}):
+    for changes in ({"source": job.source.parents}, {"method": "aim", "settings": {}}):
         with pytest.raises(JobError, match="linked tables need two sources"):
             price(replace(job, **changes))
     with pytest.raises(JobError, match="two sources need a LinkedSchema"):
@@ -511,8 +510,10 @@ def test_replay_finds_children_with_a_coin_of_their_own(brief: Job, monkeypatch:
 
     def apart(parents: Any, whole: links.Linked) -> links.Linked:
         seed = next(coins) // 2  # the same for both parts of one split
-        training, held = links.split(whole.children, 0.3, NoiseSource(test_seed=seed))
-        return links.Linked(whole.schema, parents, held if seed % 2 else training)
+        children, chained = (
+            links.split(box, 0.3, NoiseSource(test_seed=seed))[seed % 2] for box in (whole.children, whole.chained)
+        )
+        return links.Linked(whole.schema, parents, children, chained)
 
     monkeypatch.setattr(links, "_with_children", apart)
     assert seen_in_both(brief)
@@ -625,9 +626,16 @@ def test_sample_writes_both_tables_into_a_folder(made: Release, tmp_path: Path) 
     assert refused.exit_code == 2 and "no such modelled column" in refused.output and not (tmp_path / "x").exists()
 
 
-def test_membership_is_not_attacked(made: Release) -> None:
+def test_membership_is_not_attacked_without_an_internal_folder(made: Release) -> None:
     refused = call("audit", "release", made.folder, "--against", "holdout")
-    assert refused.exit_code == 2 and "linked tables" in refused.output
+    assert refused.exit_code == 2 and "parts.parquet: no such file" in refused.output
+    assert "'internal: allow'" in refused.output
+
+
+def test_internal_figures_go_with_an_explanation_of_both_tables(tmp_path: Path, ledger: sk.Ledger) -> None:
+    done = run(Job.read(write(tmp_path, internal="allow", explain=True)), ledger)
+    assert (done.folder / "explanation.html").is_file() and done.internal is not None
+    assert not (done.internal / "explanation.html").exists()  # compares one table's rows
 
 
 def test_an_audit_opens_no_data_and_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

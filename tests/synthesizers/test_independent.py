@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from synthkit.privacy.budget import Budget
-from synthkit.synthesizers.independent import shares
+from synthkit.privacy.mechanisms.counts import NoisyMarginal
+from synthkit.synthesizers.independent import IndependentModel
 from tests.synthesizers.contract import MethodContract, fitted
-from tests.tables import frame
+from tests.tables import frame, schema
 
 
 class TestIndependent(MethodContract):
@@ -22,5 +23,8 @@ def test_marginals_come_close_at_a_large_budget() -> None:
     assert drawn["ill"].eq("yes").mean() == pytest.approx(frame(400)["ill"].eq("yes").mean(), abs=0.05)
 
 
-def test_shares_of_nothing_are_uniform() -> None:
-    np.testing.assert_allclose(shares(np.array([-3.0, -1.0])), [0.5, 0.5])
+def test_counts_that_are_all_negative_are_drawn_evenly() -> None:
+    public = schema()
+    marginals = tuple(NoisyMarginal((name,), np.full(size, -7.0), 3.0) for name, size in public.domain.items())
+    drawn = IndependentModel(public, marginals).sample(600, seed=1).codes
+    assert all(np.bincount(drawn[:, j]).max() < 1200 / size for j, size in enumerate(public.domain.values()))

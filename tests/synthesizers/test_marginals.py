@@ -17,6 +17,7 @@ from synthkit.data.schema import Categorical, Schema
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
 from synthkit.synthesizers import marginals
 from synthkit.synthesizers.marginals import Measured, simplex
+from synthkit.synthesizers.posterior import posterior
 from tests.tables import frame, schema
 
 PUBLIC = schema()
@@ -34,7 +35,7 @@ def released(rows: int, sigma: float, seed: int = 0, *, condition: int | None = 
     found = []
     for query in asked:
         table = exact_marginal(codes, PUBLIC, query)
-        found.append(NoisyMarginal(query, table + np.rint(rng.normal(0, sigma, table.shape)), sigma or 1.0))
+        found.append(NoisyMarginal(query, table + np.rint(rng.normal(0, sigma, table.shape)), sigma or 1e-6))
     return found
 
 
@@ -172,12 +173,12 @@ def test_whatever_the_noise_it_is_consistent(condition: int | None, sigma: float
 
 
 def check_consistent(measured: Measured, noisy: list[NoisyMarginal], condition: int | None) -> None:
-    """Every column has a distribution in every class, and together they have the measured margin."""
+    """Every column has a distribution in every class, and together they have the denoised margin."""
     classes = 1 if condition is None else SIZES[condition]
     assert measured.chances.shape == (classes,) and measured.conditionals.shape == (classes, sum(SIZES))
     assert measured.rows >= 1
     assert (measured.chances >= 0).all() and measured.chances.sum() == pytest.approx(1, abs=1e-9)
-    tables = {marginal.columns: marginal.counts for marginal in noisy}
+    tables = {marginal.columns: posterior(marginal, PUBLIC, measured.rows).counts for marginal in noisy}
     for name, block in blocks(measured).items():
         assert (block >= 0).all()
         np.testing.assert_allclose(block.sum(axis=1), 1, atol=1e-9)
@@ -211,13 +212,13 @@ def test_tiny_and_empty_tables(rows: int, condition: int | None) -> None:
             np.testing.assert_allclose(block.sum(axis=1), 1, atol=1e-9)
 
 
-def test_counts_that_are_all_negative_start_uniform() -> None:
+def test_counts_that_are_all_negative_start_nearly_uniform() -> None:
     noisy = [NoisyMarginal(m.columns, np.full(m.counts.shape, -7.0), 3.0) for m in released(0, 1.0)]
     measured = Measured.of(noisy, PUBLIC, TARGET)
     assert measured.rows == 1
     for name, block in blocks(measured).items():
         if name != "ill":
-            np.testing.assert_allclose(block, 1 / block.shape[1])
+            assert (block > 0.3 / block.shape[1]).all()
 
 
 def test_more_measurements_come_closer() -> None:
