@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def told(checked: Checked) -> dict[str, Any]:
         "levels": {column["name"]: column["level"] for column in description["columns"] if "level" in column},
         "models": description["models"],
         "attackers": description["attackers"],
+        "redacted": {c["name"]: c["redaction"] for c in description["columns"] if "redaction" in c},
         "loss": description["loss"],
         "policy": dict(checked.policy),
         "seals": list(checked.seals),
@@ -99,9 +101,26 @@ def summary(checked: Checked) -> str:
         for column in description["columns"]
         if "level" in column
     )
+    for column in description["columns"]:
+        if "redaction" in column:
+            lines += redacted(column)
     best = "the least there is" if loss["optimal"] else "found by a beam: perhaps not the least"
     lines.append(f"  levels: {levels}; {loss['model']} loss {loss['value']:.4g} ({best})")
     return "\n".join(lines)
+
+
+def redacted(column: Mapping[str, Any]) -> list[str]:
+    """What was looked for in a column of free text, for people."""
+    told = column["redaction"]
+    found = ", ".join(f"{count} {kind}" for kind, count in told["marks"].items()) or "nothing"
+    looked = ", ".join(told["looked_for"])
+    return [
+        f"  {column['name']}: free text, redacted: {found}; looked for {looked}",
+        "    NO GUARANTEE: what no pattern matches stays"
+        + (
+            "; names in prose are not looked for without a model" if told["model"] is None else "; a model misses names"
+        ),
+    ]
 
 
 def _show_plan(plan: Any, job: Any, as_json: bool) -> None:
@@ -115,6 +134,7 @@ def _show_plan(plan: Any, job: Any, as_json: bool) -> None:
         "nodes": plan.nodes,
         "exact": plan.exact,
         "key": plan.key,
+        "looked_for": list(plan.looked_for),
         "decision": plan.decision.to_dict(),
     }
     lines = [f"{job.dataset}: true records would leave as {job.output}. No epsilon: this is not differential privacy."]
@@ -127,6 +147,10 @@ def _show_plan(plan: Any, job: Any, as_json: bool) -> None:
     )
     if plan.key:
         lines.append(f"  pseudonyms: {plan.key}")
+    if plan.looked_for:
+        lines.append(f"  in free text, without a guarantee: {', '.join(plan.looked_for)}")
+        if job.recipe.redaction.model is None:
+            lines.append("    names in prose are not looked for: no language model is declared (redact.model)")
     show(facts, "\n".join([*lines, str(plan.decision)]), as_json)
 
 

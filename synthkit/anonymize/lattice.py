@@ -40,7 +40,7 @@ Node = tuple[int, ...]
 Counts = NDArray[np.int64]
 LOSSES: tuple[str, ...] = get_args(Loss)
 MAX_NODES = 100_000
-_BEAM = 8
+_BEAM = 128
 _LARGEST_KEY = 1 << 62
 _CELLS = 500_000_000  # of counts of sensitive values, 4 GB
 
@@ -93,6 +93,7 @@ def search(
     suppression: float = 0.0,
     loss: Loss = "precision",
     average_risk: float = 1.0,
+    levels: Mapping[str, tuple[int, int]] | None = None,
     max_nodes: int = MAX_NODES,
 ) -> Solution:
     """The node of the least loss at which every kept class meets every model.
@@ -105,12 +106,13 @@ def search(
         suppression: the share of records that may be suppressed, in [0, 1).
         loss: one of :data:`LOSSES`.
         average_risk: at most so many classes per kept record, in (0, 1].
+        levels: by quasi-identifier, the finest and the coarsest level that it may have; of others, all.
         max_nodes: a lattice of more is searched by a beam.
 
     Raises:
         JobError: no node will do; says which k would.
     """
-    searched = _Search(codes, hierarchies, models, sensitive or {}, suppression, loss, average_risk)
+    searched = _Search(codes, hierarchies, models, sensitive or {}, suppression, loss, average_risk, levels or {})
     best = searched.exact() if searched.nodes <= max_nodes else searched.beam()
     if best is None:
         raise JobError(searched.why_not())
@@ -127,6 +129,7 @@ class _Search:
         suppression: float,
         loss: Loss,
         average_risk: float,
+        levels: Mapping[str, tuple[int, int]],
     ) -> None:
         if not models or not codes:
             raise JobError("anonymization needs a model and a quasi-identifier")
@@ -137,8 +140,12 @@ class _Search:
         # Many values first: branches that are cut are then cut near the root.
         self.names = sorted(codes, key=lambda name: (-len(hierarchies[name].labels[0]), name))
         self.levels = [hierarchies[name] for name in self.names]
-        self.top = tuple(hierarchy.height for hierarchy in self.levels)
-        self.nodes = math.prod(height + 1 for height in self.top)
+        limits = [levels.get(one.column, (0, one.height)) for one in self.levels]
+        for one, (low, high) in zip(self.levels, limits, strict=True):
+            if not 0 <= low <= high <= one.height:
+                raise JobError(f"column {one.column!r}: levels {low} to {high} are not within 0 to {one.height}")
+        self.bottom, self.top = tuple(low for low, _ in limits), tuple(high for _, high in limits)
+        self.nodes = math.prod(high - low + 1 for low, high in limits)
         self.models = models
         self.least = max(model.least_size for model in models)
         self.relative = any(isinstance(model, RELATIVE) for model in models)
@@ -151,6 +158,9 @@ class _Search:
         self.limit = int(suppression * self.rows + 1e-9)
         self.finest, self.group_of_row = self._first(codes, sensitive)
         self._prepare_losses()
+        if any(self.bottom):
+            self.finest, merged = self._merged(self.finest, self.bottom)
+            self.group_of_row = merged[self.group_of_row]
 
     # Grouping
 
@@ -204,7 +214,7 @@ class _Search:
             self.cost.append(spread - spread[0])
         self.original, self.entropy_of_all = original, len(self.levels) * n * math.log2(n) - original
         if self.loss_model == "precision":
-            self.cost = [np.arange(h + 1) / max(1, h) / len(self.levels) for h in self.top]
+            self.cost = [np.arange(one.height + 1) / max(1, one.height) / len(self.levels) for one in self.levels]
         elif self.loss_model == "entropy":
             self.cost = [cost / max(self.entropy_of_all, 1e-300) for cost in self.cost]
 
@@ -271,7 +281,7 @@ class _Search:
         def visit(groups: _Groups, column: int) -> None:
             nonlocal best
             held = groups
-            for level in range(self.top[column] + 1):
+            for level in range(self.bottom[column], self.top[column] + 1):
                 node = (*groups.node[:column], level, *groups.node[column + 1 :])
                 if best is not None and self._bound(node, None) >= best.loss:
                     return
@@ -296,11 +306,14 @@ class _Search:
         while ring:
             below = []
             for held in ring:
+                # Rows are added up once for all the nodes below this one, which differ in one column each.
+                lower = (max(low, level - 1) for low, level in zip(self.bottom, held.node, strict=True))
+                finer = self._rolled(self.finest, tuple(lower))
                 for column, level in enumerate(held.node):
                     node = (*held.node[:column], level - 1, *held.node[column + 1 :])
-                    if level and node not in seen:
+                    if level > self.bottom[column] and node not in seen:
                         seen.add(node)
-                        if judged := self._judged(self._rolled(self.finest, node)):
+                        if judged := self._judged(self._rolled(finer, node)):
                             below.append(judged)
             ring = sorted(below, key=lambda judged: (judged.loss, judged.node))[:width]
             if ring and best and ring[0].loss < best.loss:
@@ -319,16 +332,18 @@ class _Search:
         size = np.sort(self._rolled(self.finest, self.top).size)
         nearest = max(int(s) for s in np.unique(size) if size[size < s].sum() <= self.limit)
         told = ", ".join(model.name for model in self.models)
+        held = [one.column for one, top in zip(self.levels, self.top, strict=True) if top < one.height]
+        higher = f", or let {', '.join(held)} go higher ('levels')" if held else ""
         if self.least > nearest:
             return (
                 f"no levels give classes of {self.least} records, not even the most general; the nearest k that can be "
                 f"had is {nearest}, with {self.limit} of {self.rows} records suppressed at most. Lower k, raise the "
-                "suppression limit, or add a level to a hierarchy"
+                f"suppression limit, or add a level to a hierarchy{higher}"
             )
         return (
             f"no levels meet {told}{' and the limits of risk' if self.average_risk < 1 else ''} together with at most "
             f"{self.limit} of {self.rows} records suppressed; k-anonymity alone can be had up to k = {nearest}. Loosen the "
-            "other demands, or raise the suppression limit"
+            f"other demands, or raise the suppression limit{higher}"
         )
 
 

@@ -1,7 +1,7 @@
 """What is to become of each column, as the steward declares it: plain values, held against the schema alone.
 
 Every column has one role. It is a quasi-identifier (generalized), sensitive (kept, under a model), a direct identifier
-(named anew by a key), microaggregated, kept as it is, or dropped. A column without a role is an error: what nobody
+(named anew by a key), free text (redacted), microaggregated, kept as it is, or dropped. A column without a role is an error: what nobody
 thought of must not leave.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from synthkit.anonymize import hierarchies
+from synthkit.anonymize.free_text import Redaction
 from synthkit.anonymize.hierarchies import Hierarchy
 from synthkit.anonymize.lattice import Loss
 from synthkit.anonymize.models import (
@@ -30,11 +31,11 @@ from synthkit.anonymize.models import (
     RecursiveL,
     TCloseness,
 )
-from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Datetime, Identifier, Integer, Schema
+from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Datetime, Identifier, Integer, Schema, Text
 from synthkit.errors import DataError, JobError
 
 _LISTED = 1_000  # declared whole numbers that a file or a tree must list one by one
-_ROLES = ("quasi_identifiers", "sensitive", "pseudonyms", "microaggregate", "keep", "drop")
+_ROLES = ("quasi_identifiers", "sensitive", "pseudonyms", "redact", "microaggregate", "keep", "drop")
 
 Order = tuple[str, ...] | None  # of categories; None: as numbers and moments are ordered
 
@@ -134,10 +135,12 @@ class Recipe:
         generalizations: by quasi-identifier.
         k: the least class: what was asked for, or what limits of risk and groups need if that is more.
         sensitive: by column.
+        levels: by quasi-identifier, the finest and the coarsest level that it may have; of others, all.
         suppression: share of records that may be left out, in [0, 1).
         loss: what is made least.
         limits: how right an attacker may be.
         pseudonyms: of direct identifiers, or None.
+        redaction: what is looked for in free text, or None.
         coding: by column, the least and the greatest value that is told; None where there is none.
         microaggregated: columns whose values are replaced by means of groups.
         groups: the least group.
@@ -147,10 +150,12 @@ class Recipe:
     generalizations: Mapping[str, Generalization]
     k: int
     sensitive: Mapping[str, Sensitive] = field(default_factory=dict)
+    levels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     suppression: float = 0.0
     loss: Loss = "precision"
     limits: Limits = Limits()
     pseudonyms: Pseudonyms | None = None
+    redaction: Redaction | None = None
     coding: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     microaggregated: tuple[str, ...] = ()
     groups: int = 0
@@ -170,21 +175,25 @@ class Recipe:
             JobError: a column that is not there, has no role or several, or a setting that does not fit its kind.
             DataError: a hierarchy that misses declared values.
         """
-        given = {role: _columns(document.get(role, ())) for role in _ROLES}
+        given = {role: _columns(role, document.get(role, ())) for role in _ROLES}
         _check_roles(given, schema)
         coding = {name: (ends.get("bottom"), ends.get("top")) for name, ends in document.get("coding", {}).items()}
         _check_coding(coding, given["drop"] + given["pseudonyms"], schema)
         pseudonyms = document.get("pseudonyms")
+        redaction = Redaction.from_dict(document["redact"], folder) if "redact" in document else None
+        _check_key(pseudonyms, redaction)
         together = document.get("microaggregate")
         k = document["k"]
         if together and together["groups"] < k:
             raise JobError(f"microaggregate: groups of {together['groups']} are below k = {k}; write {k} or more")
         limits = _limits(document.get("risk", {}), folder)
+        found = {
+            name: _generalization(name, settings, schema.columns[name], coding.get(name), folder)
+            for name, settings in document["quasi_identifiers"].items()
+        }
         return cls(
-            generalizations={
-                name: _generalization(name, settings, schema.columns[name], coding.get(name), folder)
-                for name, settings in document["quasi_identifiers"].items()
-            },
+            generalizations=found,
+            levels=_levels(document.get("levels", {}), found),
             k=max(k, limits.least_class, together["groups"] if together else 0),
             sensitive={
                 name: _sensitive(name, settings, k, schema.columns[name])
@@ -196,12 +205,13 @@ class Recipe:
             pseudonyms=None
             if pseudonyms is None
             else Pseudonyms(
-                tuple(pseudonyms["columns"]),
+                given["pseudonyms"],
                 folder / pseudonyms["keys"],
                 pseudonyms["purpose"],
                 pseudonyms["recipient"],
                 pseudonyms.get("version"),
             ),
+            redaction=redaction,
             coding=coding,
             microaggregated=given["microaggregate"],
             groups=together["groups"] if together else 0,
@@ -222,14 +232,28 @@ class Recipe:
     @property
     def nodes(self) -> int:
         """How many nodes the lattice has."""
-        return math.prod(one.height + 1 for one in self.generalizations.values())
+        return math.prod(high - low + 1 for low, high in map(self.between, self.generalizations))
+
+    def between(self, name: str) -> tuple[int, int]:
+        """The finest and the coarsest level that a quasi-identifier may have."""
+        return self.levels.get(name, (0, self.generalizations[name].height))
 
 
 # Roles -----------------------------------------------------------------------------------------
 
 
-def _columns(written: Any) -> tuple[str, ...]:
-    return tuple(written["columns"]) if isinstance(written, Mapping) and "columns" in written else tuple(written)
+def _columns(role: str, written: Any) -> tuple[str, ...]:
+    return tuple(
+        written.get("columns", ()) if role in ("pseudonyms", "redact", "microaggregate") and written else written
+    )
+
+
+def _check_key(pseudonyms: Mapping[str, Any] | None, redaction: Redaction | None) -> None:
+    marked = redaction is not None and redaction.pseudonyms
+    if marked and pseudonyms is None:
+        raise JobError("redact.replace: pseudonyms need a key; say under 'pseudonyms' where keys lie, and whose it is")
+    if pseudonyms is not None and not marked and "columns" not in pseudonyms:
+        raise JobError("pseudonyms: no columns; name those that are named anew, or leave 'pseudonyms' out")
 
 
 def _check_roles(given: Mapping[str, tuple[str, ...]], schema: Schema) -> None:
@@ -244,7 +268,12 @@ def _check_roles(given: Mapping[str, tuple[str, ...]], schema: Schema) -> None:
                     f"column {name!r} stands twice, in {both}; a column has one role{_advice(seen[name], role)}"
                 )
             seen[name] = role
-            identifies = isinstance(schema.columns[name], Identifier)
+            text = isinstance(schema.columns[name], Text)
+            identifies = isinstance(schema.columns[name], Identifier) and not text
+            if text and role not in ("redact", "drop"):
+                raise JobError(f"{role}: column {name!r} is declared free text; name it under 'redact' or 'drop'")
+            if role == "redact" and not text:
+                raise JobError(f"redact: column {name!r} is not declared free text; write 'kind: text' in the schema")
             if identifies and role in ("sensitive", "microaggregate", "keep"):
                 raise JobError(
                     f"{role}: column {name!r} is declared an identifier; name it under 'drop', 'pseudonyms' or, with a "
@@ -321,6 +350,26 @@ def _generalization(
     except DataError as problem:
         raise DataError(f"quasi_identifiers: {problem}") from None
     return Generalization(name, kind, told, height, build)
+
+
+def _levels(
+    written: Mapping[str, Mapping[str, int]], found: Mapping[str, Generalization]
+) -> dict[str, tuple[int, int]]:
+    levels = {}
+    for name, ends in written.items():
+        if name not in found:
+            raise JobError(f"levels: column {name!r} is no quasi-identifier; those are {', '.join(found)}")
+        height = found[name].height
+        low, high = ends.get("from", 0), ends.get("to", height)
+        if high > height or low > height:
+            raise JobError(
+                f"levels: column {name!r}: its hierarchy has levels 0 (the value) to {height} (the last), and none is "
+                f"{max(low, high)}"
+            )
+        if low > high:
+            raise JobError(f"levels: column {name!r}: from {low} is above to {high}; the value itself is level 0")
+        levels[name] = (low, high)
+    return levels
 
 
 def _declared(column: Column, ends: tuple[float | None, float | None] | None, *, listed: bool) -> Iterator[str]:

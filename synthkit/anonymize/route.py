@@ -6,6 +6,7 @@
     MICROAGGREGATE  within each class, so that the numbers tell no two records of it apart: groups of the size asked for,
                     or the whole class where a group fails a model
     NAME            direct identifiers become pseudonyms
+    REDACT          free text loses what is found in it (free_text.py)
     SORT            rows by their values: the order of the source would tell where a record stood in it (before
                     microaggregation, too: how ties and rounding fall would tell something)
 
@@ -15,7 +16,7 @@ two classes holds in their union.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from synthkit.anonymize.classes import Groups, classes_of, coded, groups_of, met, sensitive_of
+from synthkit.anonymize.free_text import Finder, redact
 from synthkit.anonymize.hierarchies import Hierarchy
 from synthkit.anonymize.lattice import search
 from synthkit.anonymize.models import Classes, Model, Risk, risks
@@ -89,6 +91,7 @@ def anonymize(
     schema: Schema,
     *,
     key: Key | None = None,
+    finder: Finder | None = None,
     population: pd.DataFrame | None = None,
 ) -> Anonymized:
     """Carry out a recipe.
@@ -98,6 +101,7 @@ def anonymize(
         recipe: what to do.
         schema: what is public about them.
         key: for pseudonyms, where the recipe has any.
+        finder: for free text, where the recipe has any.
         population: everybody, in the quasi-identifiers' columns, where the recipe names a table of them.
 
     Raises:
@@ -121,6 +125,7 @@ def anonymize(
         suppression=recipe.suppression,
         loss=recipe.loss,
         average_risk=recipe.limits.average,
+        levels=recipe.levels,
     )
     kept = frame[solution.kept].reset_index(drop=True)
     columns: dict[str, Any] = {}
@@ -130,6 +135,9 @@ def anonymize(
         elif recipe.pseudonyms and name in recipe.pseudonyms.columns:
             assert key is not None, "pseudonyms need a key"
             columns[name] = key.names(kept[name], domain=name)
+        elif recipe.redaction and name in recipe.redaction.columns:
+            assert finder is not None, "free text needs a finder"
+            columns[name] = redact(kept[name], finder, _namer(key) if recipe.redaction.pseudonyms else None)
         elif name not in recipe.dropped:
             columns[name] = kept[name]
     made = _sorted(pd.DataFrame(columns))
@@ -211,6 +219,11 @@ def generalized(values: pd.Series[Any], hierarchy: Hierarchy, level: int) -> pd.
 
 
 # Steps -----------------------------------------------------------------------------------------
+
+
+def _namer(key: Key | None) -> Callable[[str, str], str]:
+    assert key is not None, "pseudonyms need a key"
+    return lambda kind, found: str(key.names(pd.Series([found]), domain=f"<{kind}>")[0])
 
 
 def _coded(frame: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:

@@ -76,15 +76,18 @@ class Rate:
 
     Attributes:
         successes, attacks: what was counted.
+        error: standard deviation that noise gives the share; 0 where counts are exact.
     """
 
-    successes: int
-    attacks: int
+    successes: float
+    attacks: float
+    error: float = 0.0
 
     def wilson(self, z: float = _Z) -> tuple[float, float]:
-        """The middle of Wilson's interval, and half its width; ``z`` standard deviations, by default 95%."""
+        """The middle of Wilson's interval, and half its width, noise included; ``z`` standard deviations, by default 95%."""
         n, s = self.attacks, self.successes
-        return (s + z**2 / 2) / (n + z**2), z / (n + z**2) * math.sqrt(s * (n - s) / n + z**2 / 4)
+        half = z / (n + z**2) * math.sqrt(s * (n - s) / n + z**2 / 4)
+        return (s + z**2 / 2) / (n + z**2), math.hypot(half, z * self.error)
 
     def between(self, z: float = _Z) -> tuple[float, float]:
         """Wilson's interval."""
@@ -128,8 +131,14 @@ class Attacked:
         excess, half = self._excess(self.strict)
         return "risk found" if excess - half > 0 else "no risk found"
 
-    def _excess(self, z: float) -> tuple[float, float]:
-        (main, by_main), (control, by_control) = self.main.wilson(z), self.control.wilson(z)
+    def over(self, rate: Rate) -> tuple[float, float, float]:
+        """What ``rate`` has over the control, in the terms of :attr:`risk`, between the ends of its 95% interval; in [-1, 1]."""
+        excess, half = self._excess(_Z, rate)
+        low, value, high = (min(1.0, max(-1.0, one)) for one in (excess - half, excess, excess + half))
+        return low, value, high
+
+    def _excess(self, z: float, rate: Rate | None = None) -> tuple[float, float]:
+        (main, by_main), (control, by_control) = (rate or self.main).wilson(z), self.control.wilson(z)
         left = 1 - control
         return (main - control) / left, math.hypot(by_main / left, by_control * (main - 1) / left**2)
 
@@ -342,11 +351,7 @@ def inference(
     places, (at,) = original.places(auxiliary), original.places([secret])
 
     def right(guess: Floats, truth: Floats) -> int:
-        same = (guess == truth) | (np.isnan(guess) & np.isnan(truth))
-        if original.numeric[at]:
-            with np.errstate(invalid="ignore"):
-                same |= np.abs(guess - truth) <= tolerance * np.abs(truth)
-        return int(same.sum())
+        return int(within(guess, truth, numeric=original.numeric[at], tolerance=tolerance).sum())
 
     def infer(targets: Rows) -> Rate:
         near = _nearest(targets, synthetic, places, 1, rng)[:, 0]
@@ -356,6 +361,15 @@ def inference(
     lot = synthetic.values[rng.integers(len(synthetic), size=len(people)), at]
     guessed = Rate(right(lot, people.values[:, at]), len(people))
     return Attacked(f"inference of {secret}", infer(people), infer(others), guessed)
+
+
+def within(guess: Floats, truth: Floats, *, numeric: bool, tolerance: float = 0.05) -> Bools:
+    """Which guesses are right; of numbers, within a share of the truth."""
+    same: Bools = (guess == truth) | (np.isnan(guess) & np.isnan(truth))
+    if numeric:
+        with np.errstate(invalid="ignore"):
+            same |= np.abs(guess - truth) <= tolerance * np.abs(truth)
+    return same
 
 
 # Distances -------------------------------------------------------------------------------------
@@ -379,6 +393,27 @@ def _nearest(
             else order[distance.argmin(1)[:, None]]
         )
     return np.concatenate(found).astype(np.int64)
+
+
+def nearest(
+    targets: Rows, among: Rows, places: Sequence[int], order: NDArray[np.int64], scales: Sequence[float | None]
+) -> NDArray[np.int64]:
+    """Per target the nearest row of ``among``, ``(targets,)``: a function of that target alone.
+
+    Args:
+        targets, among: the tables.
+        places: by which columns.
+        order: of ``among``; of equally near ones, the first is taken.
+        scales: per column of the table its range, which is public; None of labels.
+    """
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(targets), _CHUNK):
+        rows = targets.values[start : start + _CHUNK]
+        distance = np.zeros((len(rows), len(among)), np.float32)
+        for place in places:
+            distance += _apart(rows[:, place], among.values[order, place], scales[place])
+        found.append(order[distance.argmin(1)])
+    return np.concatenate(found)
 
 
 def _scale(targets: Rows, among: Rows, place: int) -> float | None:
@@ -405,4 +440,14 @@ def _apart(left: Floats, right: Floats, scale: float | None) -> NDArray[np.float
     return whole
 
 
-__all__ = ["Attacked", "Rate", "Rows", "attack_all", "inference", "linkability", "singling_out"]
+__all__ = [
+    "Attacked",
+    "Rate",
+    "Rows",
+    "attack_all",
+    "inference",
+    "linkability",
+    "nearest",
+    "singling_out",
+    "within",
+]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from synthkit.data.schema import Boolean, Categorical, Continuous, Datetime, Identifier, Modelled, Numeric, Schema
+from synthkit.data.schema import Boolean, Categorical, Continuous, Datetime, Identifier, Modelled, Numeric, Schema, Text
 from synthkit.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -354,7 +354,9 @@ def _check_one(constraint: Constraint, schema: Schema) -> None:
         if name not in schema.columns:
             raise SchemaError(f"there is no column {name}")
         if isinstance(schema.columns[name], Identifier):
-            raise SchemaError(f"{name} is an identifier, which is not modelled")
+            raise SchemaError(
+                f"{name} is {'free text' if isinstance(schema.columns[name], Text) else 'an identifier'}, which is not modelled"
+            )
     if len(set(touched)) < len(touched):
         raise SchemaError("a column is named twice")
     columns = [schema.modelled[name] for name in touched]

@@ -231,7 +231,7 @@ def check_names(names: list[str], declared: list[str], *, declared_in: str, sour
     if extra := [str(name) for name in names if name not in wanted]:
         raise DataError(
             f"{source}: {_listed(extra)} in the data, not in {declared_in}; "
-            "declare it (kind: identifier leaves it out) or remove it from the data"
+            "declare it (kind: identifier, or text, leaves it out) or remove it from the data"
         )
 
 

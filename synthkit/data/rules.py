@@ -131,9 +131,11 @@ def check(schema: Schema) -> None:
 
 
 def _misfit(rule: Rule, column: Column) -> str | None:
-    from synthkit.data.schema import Categorical, Continuous, Datetime, Identifier, Integer
+    from synthkit.data.schema import Categorical, Continuous, Datetime, Identifier, Integer, Text
 
     (kind,) = rule.kinds
+    if isinstance(column, Text):
+        return "free text is never modelled, and no rule makes it so; leave the rule out"
     if kind == "pseudonym":
         return None if isinstance(column, Identifier) else "pseudonyms are for identifiers, which are never modelled"
     if isinstance(column, Identifier):

@@ -404,10 +404,20 @@ class Identifier:
     release: Literal["drop", "regenerate"] = "drop"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Text(Identifier):
+    """Free text: notes, letters, answers. It names people, so it is treated as what names them: never modelled, and in no
+    synthetic table. Of true records it may leave redacted (``anonymize/free_text.py``).
+    """
+
+    kind: ClassVar[str] = "text"
+    release: Literal["drop", "regenerate"] = field(init=False, default="drop")
+
+
 Column = Categorical | Boolean | Integer | Continuous | Datetime | Identifier
 Modelled = Categorical | Boolean | Integer | Continuous | Datetime
 KINDS: Mapping[str, type[Column]] = {
-    kind.kind: kind for kind in (Categorical, Boolean, Integer, Continuous, Datetime, Identifier)
+    kind.kind: kind for kind in (Categorical, Boolean, Integer, Continuous, Datetime, Identifier, Text)
 }
 
 
@@ -450,7 +460,8 @@ class Schema:
             raise SchemaError(f"schema {self.name}: only identifiers, nothing to model")
         if self.target is not None and self.target not in self.modelled:
             raise SchemaError(f"schema {self.name}: target {self.target!r} is not one of the modelled columns")
-        if self.unit.column is not None and not isinstance(self.columns.get(self.unit.column), Identifier):
+        named = self.columns.get(self.unit.column) if self.unit.column is not None else Identifier()
+        if not isinstance(named, Identifier) or isinstance(named, Text):
             raise SchemaError(
                 f"schema {self.name}: unit.column {self.unit.column!r} must be declared as a column of kind identifier"
             )
@@ -473,7 +484,7 @@ class Schema:
 
     @property
     def modelled(self) -> dict[str, Modelled]:
-        """The columns that are modelled: all but identifiers, in order."""
+        """The columns that are modelled: all but identifiers and free text, in order."""
         return {name: column for name, column in self.columns.items() if not isinstance(column, Identifier)}
 
     @property
@@ -619,6 +630,7 @@ __all__ = [
     "Numeric",
     "Quantiles",
     "Schema",
+    "Text",
     "Unit",
     "check_labels",
     "check_rows",

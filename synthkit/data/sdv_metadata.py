@@ -22,7 +22,7 @@ import pandas as pd
 
 from synthkit.data.drafts import LEARNT, UNIT, Kind, Resolution, Seen, domain, header, observe, rounded, scalar
 from synthkit.data.encoding import check_names
-from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Datetime, Identifier, Integer, Schema
+from synthkit.data.schema import Boolean, Categorical, Column, Continuous, Datetime, Identifier, Integer, Schema, Text
 from synthkit.data.tables import FrameSource, Source
 from synthkit.errors import InputError, SchemaError
 
@@ -166,6 +166,8 @@ def _sdtype(column: Column) -> dict[str, Any]:
             return {"sdtype": "numerical", "computer_representation": "Float"}
         case Datetime():
             return {"sdtype": "datetime", "datetime_format": _FORMATS[column.resolution]}
+        case Text():
+            return {"sdtype": "unknown", "pii": True}
         case Identifier():
             return {"sdtype": "id"}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from synthkit import __version__
+from synthkit.anonymize import free_text
+from synthkit.anonymize.free_text import Finder, Redaction
 from synthkit.anonymize.models import MODELS, KAnonymity, Model, Risk
 from synthkit.anonymize.pseudonyms import Key
 from synthkit.anonymize.recipe import Limits, Order, Recipe
@@ -90,6 +92,7 @@ def write(
     handling: Handling,
     policy: Mapping[str, Any],
     key: Key | None,
+    finder: Finder | None = None,
 ) -> Checked:
     """Write the folder, for its owner alone; whole, counted and checked, or not at all. Returns what it says.
 
@@ -102,6 +105,7 @@ def write(
         handling: how it is to be handled.
         policy: the record of the decision.
         key: of pseudonyms, or None.
+        finder: of what free text may not hold, or None.
 
     Raises:
         JobError: the records do not meet what the recipe asks for as they leave.
@@ -114,7 +118,10 @@ def write(
         write_csv(frame, partial / CSV)
         counted = measured(frame, recipe.quasi, recipe.models, recipe.limits, _orders(recipe), made.population)
         _refuse_unmet(counted, recipe)
+        if finder and recipe.redaction and recipe.redaction.listed:  # here alone: the folder does not have the words
+            _check_text(frame, recipe.redaction.columns, finder)
         description = _description(made, counted, recipe, schema, dataset, key)
+        description["columns"] = [_with_text(told, frame, recipe, finder) for told in description["columns"]]
         description["files"] = {name: verify_alone.digest_of(partial / name) for name in (CSV, PARQUET)}
         _put(partial / DESCRIPTION, description)
         _put(partial / LABEL, {"labels": marks, "kind": KIND, "synthetic": False})
@@ -207,6 +214,20 @@ def _description(
     }
 
 
+def _with_text(told: dict[str, Any], frame: pd.DataFrame, recipe: Recipe, finder: Finder | None) -> dict[str, Any]:
+    """What is told of a column, and of free text how it was searched, and which marks stand in it."""
+    if not (recipe.redaction and finder and told["name"] in recipe.redaction.columns):
+        return told
+    searched = {
+        "statement": free_text.STATEMENT,
+        **recipe.redaction.to_dict(),
+        "looked_for": list(finder.kinds),
+        "versions": finder.versions,
+        "marks": free_text.counted(frame[told["name"]], finder.kinds),
+    }
+    return {**told, "role": "redacted", "redaction": searched}
+
+
 def asked(model: Model) -> dict[str, Any]:
     """A model's settings, its column aside."""
     settings = fields(model)  # type: ignore[arg-type]  # all models are dataclasses
@@ -220,6 +241,8 @@ def _column(name: str, made: Anonymized, recipe: Recipe, schema: Schema, key: Ke
     if (one := recipe.generalizations.get(name)) is not None:
         told |= {"role": "quasi-identifier", "level": made.levels[name], "height": one.height}
         told["hierarchy"] = {one.kind: one.settings}
+        if name in recipe.levels:
+            told["levels"] = dict(zip(("from", "to"), recipe.levels[name], strict=True))
     elif name in recipe.sensitive:
         told["role"] = "sensitive"
         if (order := recipe.sensitive[name].order) is not None:
@@ -265,9 +288,10 @@ def check(folder: Path) -> Checked:
 
     Checked are: every digest, and that no other file is there; that the two data files hold the same; that every class of
     records, counted in the data, meets every model that is stated, at the figure that is stated, and keeps the limits of
-    risk; that names are pseudonyms; the labels. Not checked, because the records alone cannot prove it: that the columns
-    that are stated as quasi-identifiers are all that somebody may know, how many records were left out, and what was
-    counted in a population.
+    risk; that names are pseudonyms; that nothing of what is stated to be looked for is found in redacted text, which needs
+    presidio; the labels. Not checked, because the records alone cannot prove it: that the columns
+    that are stated as quasi-identifiers are all that somebody may know, how many records were left out, what was
+    counted in a population, and that listed words are not in the text.
 
     Args:
         folder: the folder.
@@ -286,6 +310,7 @@ def check(folder: Path) -> Checked:
         frame = _read(folder)
         _check_table(folder, frame, description)
         _check_labels(folder, manifest)
+        _check_redaction(frame, description)
         counted = _recount(frame, description)
         policy = manifest["policy"]
     except Doubt as problem:
@@ -340,6 +365,9 @@ def _check_table(folder: Path, frame: pd.DataFrame, description: Mapping[str, An
     if records["suppressed"] > records["suppression_limit"] * records["read"] + _SLACK:
         raise Doubt("more records were left out than the limit allows")
     for name, column in columns.items():
+        held = column.get("levels", {"from": 0, "to": column.get("height", 0)})
+        if not held["from"] <= column.get("level", 0) <= held["to"] <= column.get("height", 0):
+            raise Doubt(f"column {name!r} is said to be at a level that it may not have")
         if column["role"] == "pseudonym":
             named = frame[name].dropna().astype(str)
             if not named.str.fullmatch(_PSEUDONYM).all():
@@ -353,6 +381,42 @@ def _check_table(folder: Path, frame: pd.DataFrame, description: Mapping[str, An
         write_csv(frame, Path(scratch) / CSV)
         if (Path(scratch) / CSV).read_bytes() != (folder / CSV).read_bytes():
             raise Doubt(f"{CSV} does not hold what {PARQUET} holds")
+
+
+def _check_redaction(frame: pd.DataFrame, description: Mapping[str, Any]) -> None:
+    """Search redacted text again, as the description says that it was searched."""
+    for column in description["columns"]:
+        if (column["role"] == "redacted") != ("redaction" in column):
+            raise Doubt(f"{DESCRIPTION} does not say how column {column['name']!r} was searched")
+        if column["role"] != "redacted":
+            continue
+        told = column["redaction"]
+        if told["statement"] != free_text.STATEMENT:
+            raise Doubt("it does not state that redacted text comes without a guarantee")
+        settings = {
+            key: told[key] for key in ("countries", "phones", "dates", "language", "patterns", "certainty", "replace")
+        }
+        settings |= {} if told["model"] is None else {"model": told["model"]}
+        finder = Finder(Redaction.from_dict({"columns": [column["name"]], **settings}, Path()))
+        unlisted = [kind for kind in told["looked_for"] if kind != free_text.LISTED]
+        if (free_text.LISTED in told["looked_for"]) != told["listed"] or set(unlisted) - set(finder.kinds):
+            raise Doubt(f"column {column['name']!r}: {DESCRIPTION} states that more was looked for than can be checked")
+        try:
+            _check_text(frame, (column["name"],), finder)
+        except JobError as problem:
+            others = {
+                name: version for name, version in told["versions"].items() if finder.versions.get(name) != version
+            }
+            with_ = f" (searched with other versions than when it was written: {', '.join(others)})" if others else ""
+            raise Doubt(f"{problem}{with_}") from None
+        if free_text.counted(frame[column["name"]], told["looked_for"]) != told["marks"]:
+            raise Doubt(f"column {column['name']!r} holds other marks than {DESCRIPTION} counts")
+
+
+def _check_text(frame: pd.DataFrame, columns: Sequence[str], finder: Finder) -> None:
+    for name in columns:
+        if rows := free_text.unredacted(frame[name], finder):
+            raise JobError(f"column {name!r}: something that was looked for is found in {rows} redacted texts")
 
 
 def _check_labels(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from synthkit.anonymize import pseudonyms
+from synthkit.anonymize.free_text import Finder
 from synthkit.anonymize.lattice import MAX_NODES
 from synthkit.anonymize.models import Risk
 from synthkit.anonymize.pseudonyms import Key
@@ -48,6 +49,7 @@ class Plan:
         nodes: how many combinations of levels there are.
         exact: False where a beam would search.
         key: which key would name, in words; None without pseudonyms.
+        looked_for: kinds that would be looked for in free text.
     """
 
     decision: Decision
@@ -56,6 +58,7 @@ class Plan:
     nodes: int
     exact: bool
     key: str | None
+    looked_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ def plan(job: AnonymizeJob, *, rotate: bool = False) -> Plan:
 
     Raises:
         PolicyDenied: the policy does not allow it.
-        JobError: the output is taken, or a key cannot be used.
+        JobError: the output is taken, a key cannot be used, or what redacts free text is not installed.
     """
     decision = job.asker.may(ACTION, job.dataset)
     _refuse_taken(job)
     recipe = job.recipe
+    finder = _finder(recipe)
     return Plan(
         decision=decision,
         roles={name: _role(name, recipe) for name in job.schema.columns},
@@ -96,6 +100,7 @@ def plan(job: AnonymizeJob, *, rotate: bool = False) -> Plan:
         nodes=recipe.nodes,
         exact=recipe.nodes <= MAX_NODES,
         key=None if recipe.pseudonyms is None else _which_key(recipe, rotate=rotate),
+        looked_for=() if finder is None else finder.kinds,
     )
 
 
@@ -117,11 +122,12 @@ def run(job: AnonymizeJob, ledger: Ledger, *, rotate: bool = False) -> Handed:
     decision = job.asker.may(ACTION, job.dataset)
     _refuse_taken(job)
     recipe = job.recipe
+    finder = _finder(recipe)
     job.source.columns()  # a source that cannot be opened draws no key
     key = _key(recipe, rotate=rotate)
     frame = records(job.source, job.schema)
     population = None if recipe.limits.population is None else _everybody(recipe, job.schema)
-    made = anonymize(frame, recipe, job.schema, key=key, population=population)
+    made = anonymize(frame, recipe, job.schema, key=key, finder=finder, population=population)
     checked = anonymized.write(
         held_for(job.output),
         made,
@@ -131,6 +137,7 @@ def run(job: AnonymizeJob, ledger: Ledger, *, rotate: bool = False) -> Handed:
         handling=job.handling,
         policy=permission.record(decision, job.asker),
         key=key,
+        finder=finder,
     )
     return _hand_out(job, ledger, checked)
 
@@ -198,6 +205,8 @@ def evidence(checked: Checked) -> Iterator[Evidence]:
         short = _SHORT[entry["name"]]
         on = "" if entry["sensitive"] is None else f".{entry['sensitive']}"
         yield Evidence(f"anonymity.{short}{on}", float(entry["attained"]), None, how, "free")
+    texts = sum(column["role"] == "redacted" for column in checked.description["columns"])
+    yield Evidence("anonymity.free_text", float(texts), None, "columns of free text that leave, redacted", "free")
     for attacker, risk in checked.measured.risks.items():
         if attacker != "prosecutor" and "population" in checked.description["attackers"]:
             continue  # these rest on a table that nobody else has
@@ -226,6 +235,10 @@ def _refuse_taken(job: AnonymizeJob) -> None:
             raise JobError(f"{place} exists; move it away, or name another output (nothing is overwritten)")
     if not job.output.parent.is_dir():
         raise JobError(f"{job.output.parent}: no such folder; create it first")
+
+
+def _finder(recipe: Recipe) -> Finder | None:
+    return None if recipe.redaction is None else Finder(recipe.redaction, recipe.redaction.words())
 
 
 def _key(recipe: Recipe, *, rotate: bool) -> Key | None:
@@ -295,13 +308,17 @@ def _role(name: str, recipe: Recipe) -> str:
         ends = dict(zip(("bottom", "top"), recipe.coding[name], strict=True))
         coded = f", coded ({', '.join(f'{end} {value:g}' for end, value in ends.items() if value is not None)})"
     if (one := recipe.generalizations.get(name)) is not None:
-        return f"quasi-identifier, by {one.kind}, levels 0 to {one.height}{coded}"
+        low, high = recipe.between(name)
+        held = "" if (low, high) == (0, one.height) else f" of 0 to {one.height}"
+        return f"quasi-identifier, by {one.kind}, levels {low} to {high}{held}{coded}"
     if name in recipe.sensitive:
         return f"sensitive, kept{coded}"
     if recipe.pseudonyms and name in recipe.pseudonyms.columns:
         return "identifier, named anew"
     if name in recipe.microaggregated:
         return f"microaggregated, groups of {recipe.groups}{coded}"
+    if recipe.redaction and name in recipe.redaction.columns:
+        return "free text, redacted; otherwise kept as it is, unprotected"
     return "dropped" if name in recipe.dropped else f"kept as it is, unprotected{coded}"
 
 

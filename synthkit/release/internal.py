@@ -1,14 +1,15 @@
 """The folder beside a bundle: exact values of real rows, for the steward's eyes alone.
 
-It exists only where the job says ``internal: allow``. Beside the exact figures it keeps the codes of
-both parts (of images, some of them), so that a release can be attacked later with the knowledge of who was in.
+It exists only where the job says ``internal: allow``. Beside the exact figures it keeps the modelled columns of
+both parts (of linked tables, their codes; of images, some of them), so that a release can be attacked later with the knowledge of who was in.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from synthkit.audit.membership import Attack, attacks
 from synthkit.audit.pictures import MOST, some_units
 from synthkit.audit.pictures import attacks as images_attacks
 from synthkit.data import vault
-from synthkit.data.encoding import discretize, from_frame
+from synthkit.data.encoding import Table, discretize, from_frame
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.linked import LinkedSchema
@@ -43,14 +44,39 @@ _HELD, _PARENT = "__holdout__", "__parent__"
 _WARNING = "INTERNAL. Exact figures of real rows; they carry no guarantee and must not be shared."
 
 
-def keep_parts(folder: Path, training: NDArray[np.int32], holdout: NDArray[np.int32], schema: Schema) -> None:
-    """Write the codes of both parts into the internal folder."""
-    _put_rows(folder / PARTS, training, holdout, list(schema.modelled))
+@dataclass(frozen=True)
+class Kept:
+    """A bundle of one table beside the rows that its internal folder kept.
+
+    Attributes:
+        folder: the internal one.
+        digest: of the bundle's manifest.
+        schema: the modelled columns.
+        training, held: real rows that the synthetic table was made of, and rows that it was not.
+        synthetic: the table that was released.
+    """
+
+    folder: Path
+    digest: str
+    schema: Schema
+    training: Table
+    held: Table
+    synthetic: Table
+
+
+def keep_parts(folder: Path, training: Table, holdout: Table | None, schema: Schema) -> None:
+    """Write the modelled columns of both parts into the internal folder, on the inner line."""
+    parts = [part.part(slice(0, part.rows)) for part in (training, holdout) if part is not None]
+    rows = pd.DataFrame({name: np.concatenate([part.columns[name] for part in parts]) for name in schema.modelled})
+    rows.insert(0, _HELD, np.arange(len(rows)) >= training.rows)
+    vault.put(folder / PARTS, rows.to_parquet(index=False))
 
 
 def keep_families(folder: Path, training: Families, holdout: Families, schema: LinkedSchema) -> None:
     """Write the codes of both parts of two linked tables, and whose each child is: a row of parents, counted from 0."""
-    _put_rows(folder / PARTS, training.parents, holdout.parents, list(schema.counted.modelled))
+    parents = pd.DataFrame(np.concatenate([training.parents, holdout.parents]), columns=list(schema.counted.modelled))
+    parents.insert(0, _HELD, np.arange(len(parents)) >= len(training))
+    vault.put(folder / PARTS, parents.to_parquet(index=False))
     codes = np.concatenate([training.children, holdout.children])
     rows = pd.DataFrame(codes, columns=list(schema.child.modelled))
     rows.insert(0, _PARENT, np.concatenate([training.owner, holdout.owner + len(training)]))
@@ -76,6 +102,26 @@ def families(
     return Families(parents, children[:, [names.index(name) for name in schema.child.modelled]], owner)
 
 
+def kept(released: Path, asker: Asker = Asker()) -> Kept:
+    """A bundle of one table, and the rows of both its parts, for somebody who may see exact figures.
+
+    Args:
+        released: the bundle.
+        asker: who asks for it, under which policy.
+
+    Raises:
+        PolicyDenied: the asker may not see exact figures.
+        VerificationFailed: the bundle does not verify.
+        InputError: it is not of one table, there is no internal folder beside it, or it has no holdout.
+    """
+    digest, schema = _allowed(released, asker)
+    if not isinstance(schema, Schema):
+        raise InputError(
+            f"{released}: is not of one table; the three risks are attacked in releases of one table alone"
+        )
+    return _of_one(released, _beside(released), schema, digest)
+
+
 def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
     """Attack a bundle with the knowledge of its internal folder; the figures are written there, too.
 
@@ -88,28 +134,57 @@ def membership(released: Path, asker: Asker = Asker()) -> list[Attack]:
         VerificationFailed: the bundle does not verify.
         InputError: there is no internal folder beside it, or it has no holdout.
     """
-    verified = bundle.verify(released)
-    manifest = json.loads((released / MANIFEST).read_text("utf-8"))
-    schema = _schema(manifest)
-    _ask(manifest, schema, asker)
-    beside = released.absolute().with_name(f"{released.absolute().name}.internal")
+    digest, schema = _allowed(released, asker)
+    beside = _beside(released)
     if isinstance(schema, ImageSchema):
         kept, found = IMAGES, _of_images(released, beside, schema)
     elif isinstance(schema, LinkedSchema):
         kept, found = PARTS, _of_families(released, beside, schema)
     else:
-        kept, found = PARTS, _of_rows(released, beside, schema)
+        kept, found = PARTS, _of_rows(_of_one(released, beside, schema, digest))
     if not found:
         raise InputError(f"{beside / kept}: too few rows on one side; a holdout is needed to tell members from")
-    document = {"warning": _WARNING, "bundle": verified.manifest_sha256, "attacks": [vars(one) for one in found]}
-    vault.put(beside / "membership.json", (json.dumps(document, indent=1) + "\n").encode())
+    write_figures(beside, digest, "membership.json", [vars(one) for one in found])
     return found
 
 
-def _of_rows(released: Path, beside: Path, schema: Schema) -> list[Attack]:
-    codes, held = _rows(beside, list(schema.modelled))
-    frame = pd.read_parquet(released / "data.parquet")
-    return attacks(codes[~held], codes[held], _codes(frame, schema, released))
+def write_figures(folder: Path, digest: str, name: str, figures: Sequence[Mapping[str, Any]]) -> Path:
+    """Write exact figures about the bundle of a digest into its internal folder; returns where they are."""
+    document = {"warning": _WARNING, "bundle": digest, "attacks": list(figures)}
+    return vault.put(folder / name, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _allowed(released: Path, asker: Asker) -> tuple[str, Schema | LinkedSchema | ImageSchema]:
+    """The digest and the schema of a bundle that verifies, for somebody who may see exact figures."""
+    verified = bundle.verify(released)
+    manifest = json.loads((released / MANIFEST).read_text("utf-8"))
+    schema = _schema(manifest)
+    _ask(manifest, schema, asker)
+    return verified.manifest_sha256, schema
+
+
+def _beside(released: Path) -> Path:
+    return released.absolute().with_name(f"{released.absolute().name}.internal")
+
+
+def _of_one(released: Path, beside: Path, schema: Schema, digest: str) -> Kept:
+    modelled = Schema(name=schema.name, columns=schema.modelled, rows=schema.rows, target=schema.target)
+    rows = pd.read_parquet(BytesIO(_kept(beside / PARTS)))
+    if _HELD not in rows or not set(modelled.columns) <= set(rows):
+        raise InputError(
+            f"{beside / PARTS}: holds other columns than the bundle; it is of another release, or an older one"
+        )
+    held = rows[_HELD].to_numpy(dtype=bool)
+    if not held.any() or held.all():
+        raise InputError(f"{beside / PARTS}: too few rows on one side; a holdout is needed to tell members from")
+    both = Table({name: rows[name].to_numpy() for name in modelled.columns}, None, len(rows))
+    frame = pd.read_parquet(released / "data.parquet")[list(modelled.columns)]
+    synthetic = from_frame(frame, modelled, source=str(released))
+    return Kept(beside, digest, modelled, both.take(~held), both.take(held), synthetic)
+
+
+def _of_rows(rows: Kept) -> list[Attack]:
+    return attacks(*(discretize(table, rows.schema) for table in (rows.training, rows.held, rows.synthetic)))
 
 
 def _of_families(released: Path, beside: Path, schema: LinkedSchema) -> list[Attack]:
@@ -146,14 +221,8 @@ def _codes(frame: pd.DataFrame, schema: Schema, released: Path) -> NDArray[np.in
     return discretize(from_frame(frame[list(schema.modelled)], modelled, source=str(released)), modelled)
 
 
-def _put_rows(path: Path, training: NDArray[np.int32], holdout: NDArray[np.int32], names: list[str]) -> None:
-    rows = pd.DataFrame(np.concatenate([training, holdout]), columns=names)
-    rows.insert(0, _HELD, np.arange(len(rows)) >= len(training))
-    vault.put(path, rows.to_parquet(index=False))
-
-
 def _rows(beside: Path, names: list[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """What :func:`_put_rows` wrote: codes, and which are of the holdout."""
+    """Codes that were kept, and which are of the holdout."""
     rows = pd.read_parquet(BytesIO(_kept(beside / PARTS)))
     return rows[names].to_numpy(dtype=np.int32), rows[_HELD].to_numpy(dtype=bool)
 
@@ -166,7 +235,8 @@ def _kept(path: Path) -> bytes:
     """
     if (content := vault.get(path)) is None:
         raise InputError(
-            f"{path}: no such file; it is written where the release file says 'internal: allow' and holds a holdout"
+            f"{path}: no such file; it is written where the release file says 'internal: allow' and holds a holdout "
+            "('synthkit audit risks' takes rows of one table from elsewhere by --original, --control, --schema and --on)"
         )
     return content
 
@@ -194,4 +264,16 @@ def _ask(manifest: Mapping[str, Any], schema: Schema | LinkedSchema | ImageSchem
     decide(asker.applied, request).enforce()
 
 
-__all__ = ["CHILDREN", "IMAGES", "PARTS", "families", "keep_families", "keep_images", "keep_parts", "membership"]
+__all__ = [
+    "CHILDREN",
+    "IMAGES",
+    "PARTS",
+    "Kept",
+    "families",
+    "keep_families",
+    "keep_images",
+    "keep_parts",
+    "kept",
+    "membership",
+    "write_figures",
+]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthkit.assess.reidentification import Risks
 from synthkit.data import samples
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import ImageSource
@@ -45,6 +46,7 @@ class Job:
         keep_model: the fitted model stays in the house, beside the bundle; encrypted where there are recipients.
         explain: the explanation of the synthetic data is part of the bundle.
         explain_charged: what it asks of held-out rows, as part of the price: of ``charged.PARTS``.
+        risks: what is attacked on training rows and held-out ones, as part of the price; or None.
         asker: who asks for it, under which policy.
         handling: what the release says about how it is to be handled.
         trust: the file of keys whose signatures count, or None.
@@ -65,6 +67,7 @@ class Job:
     keep_model: bool = False
     explain: bool = False
     explain_charged: tuple[str, ...] = ()
+    risks: Risks | None = None
     asker: Asker = Asker()
     handling: Handling = Handling()
     trust: Path | None = None
@@ -113,6 +116,7 @@ class Job:
             keep_model=document.get("model") == "keep",
             explain=bool(document.get("explain", False)),
             explain_charged=_charged(document.get("explain", False)),
+            risks=_risks(document.get("risks", False)),
             asker=asker_of(document, folder),
             handling=Handling.from_dict(document.get("handling", {})),
             trust=folder / document["trust"] if "trust" in document else None,
@@ -122,6 +126,12 @@ class Job:
 
 def _charged(explain: bool | Mapping[str, bool]) -> tuple[str, ...]:
     return () if isinstance(explain, bool) else tuple(name for name, wanted in explain.items() if wanted)
+
+
+def _risks(written: bool | Mapping[str, Sequence[str]]) -> Risks | None:
+    if isinstance(written, bool):
+        return Risks() if written else None
+    return Risks(tuple(written.get("secrets", ())), tuple(written["knows"]) if "knows" in written else None)
 
 
 def asker_of(document: Mapping[str, Any], folder: Path) -> Asker:

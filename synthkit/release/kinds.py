@@ -17,7 +17,9 @@ import pandas as pd
 from synthkit.assess import holdout as holdout_report
 from synthkit.assess import internal as internal_report
 from synthkit.assess import linked as linked_report
+from synthkit.assess import reidentification
 from synthkit.assess.internal import Compared
+from synthkit.assess.reidentification import Risks
 from synthkit.data.encoding import Table
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images, ImageSource
@@ -28,7 +30,7 @@ from synthkit.data.tables import Source, check, read
 from synthkit.errors import JobError
 from synthkit.evidence import Evidence
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.internal import internal_codes, internal_linked
+from synthkit.privacy.internal import internal_codes, internal_linked, internal_table
 from synthkit.privacy.links import Linked as LinkedRows
 from synthkit.privacy.links import read_linked, split_linked
 from synthkit.privacy.mechanisms.counts import NoisyMarginal, exact_marginal
@@ -99,13 +101,25 @@ class OneTable:
     schema: Schema
     recipe: Method
     asked: tuple[str, ...] = ()  # of held-out rows, beside the report
+    risks: Risks | None = None
 
     @property
     def schemas(self) -> tuple[Schema]:
         return (self.schema,)
 
+    def training(self, schema: Schema, budget: Budget) -> Plan:
+        """The price of the fit, and of attacks on the same rows."""
+        if self.risks is None:
+            return self.recipe.plan(schema, budget)
+        return reidentification.plan(lambda left: self.recipe.plan(schema, left), budget, self.risks)
+
     def report(self, schema: Schema, budget: Budget) -> Plan:
-        return holdout_report.plan(schema, budget, beside=charged.reads(self.asked, schema, budget))
+        beside = charged.reads(self.asked, schema, budget)
+        if (risks := self.risks) is not None:
+            beside.append(
+                (reidentification.NOISE, lambda sigma: reidentification.reads(sigma, budget, risks, control=True))
+            )
+        return holdout_report.plan(schema, budget, beside=beside)
 
     def cells(self, rows: int) -> int:
         return rows * len(self.schema.columns)
@@ -127,6 +141,23 @@ class OneTable:
     def explain(self, held: Private[Table], session: Session, synthetic: Synthetic) -> Charged:
         return charged.read(self.asked, held, session, synthetic.codes)
 
+    def attack(
+        self,
+        training: Private[Table],
+        held: Private[Table],
+        sessions: Sequence[Session],
+        synthetic: Synthetic,
+        holdout: float,
+        noise: NoiseSource,
+    ) -> tuple[Evidence, ...]:
+        """The risks that are asked about, as they were priced: on training rows, and on those of the holdout."""
+        if self.risks is None:
+            return ()
+        sides = ((training, sessions[0]), (held, sessions[1]))
+        return tuple(
+            reidentification.evidence(reidentification.attack(*sides, synthetic.frame, self.risks, holdout, noise))
+        )
+
     def internal(
         self,
         folder: Path,
@@ -140,7 +171,8 @@ class OneTable:
         control = internal_codes(held, allowed=allowed) if held is not None else real[:0]
         figures = internal_report.assess(real, control, synthetic, self.schema)
         internal_report.write(folder, figures, [Compared(real, synthetic.codes, self.schema)])
-        internal.keep_parts(folder, real, control, self.schema)
+        others = None if held is None else internal_table(held, allowed=allowed)
+        internal.keep_parts(folder, internal_table(training, allowed=allowed), others, self.schema)
 
     def frames(self, synthetic: Synthetic) -> list[pd.DataFrame]:
         return [synthetic.frame]
@@ -232,6 +264,7 @@ def kind_of(job: Job) -> Kind:
     """
     source, schema = job.source, job.schema
     charged.check_asked(job.explain_charged, schema, job.holdout)
+    risks = _risks(job)
     if isinstance(schema, ImageSchema) or isinstance(source, ImageSource):
         from synthkit.release.image_kind import LabelledImages  # torch
 
@@ -246,7 +279,19 @@ def kind_of(job: Job) -> Kind:
         return LinkedTables(source, schema, built(Linked, job.settings))
     if isinstance(source, LinkedSource):
         raise JobError("two sources need a LinkedSchema")
-    return OneTable(source, schema, method_for(schema, job.method, job.settings), job.explain_charged)
+    return OneTable(source, schema, method_for(schema, job.method, job.settings), job.explain_charged, risks)
+
+
+def _risks(job: Job) -> Risks | None:
+    if job.risks is None:
+        return None
+    if not isinstance(job.schema, Schema):
+        raise JobError("risks are attacked in releases of one table alone; leave 'risks' out")
+    if job.holdout == 0:
+        raise JobError(
+            "risks are what succeeds on training rows beyond held-out ones, and holdout is 0; set a holdout, such as 0.2"
+        )
+    return job.risks.of(job.schema)
 
 
 def _figures(

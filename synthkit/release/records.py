@@ -66,6 +66,8 @@ def _frame(folder: Path, manifest: Mapping[str, Any]) -> pd.DataFrame:
 
 def _column(table: str, told: Mapping[str, Any], values: pd.Series[Any]) -> Column:
     kind, holds = _kind(values), told.get("holds")
+    if told["role"] == "redacted":
+        holds = None  # nobody knows what free text holds, whatever is declared
     texts = frozenset[str]()
     if kind in ("categorical", "integer"):
         texts = frozenset(str(value) for value in values.dropna().unique()) - {ANY}

@@ -11,21 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from synthkit.audit.risks import Attacked, Rows, attack_all
+from synthkit.assess.reidentification import rows_of
+from synthkit.audit.risks import Attacked, attack_all
 from synthkit.data import vault
-from synthkit.data.schema import Categorical, Identifier, Numeric, Schema
+from synthkit.data.schema import Identifier, Schema
 from synthkit.data.tables import FileSource, Source, read
 from synthkit.errors import InputError
 from synthkit.policy.decide import decide
 from synthkit.policy.request import Request
 from synthkit.privacy.internal import internal_table
+from synthkit.release import internal
 from synthkit.release.permission import Asker
 
 if TYPE_CHECKING:
     from synthkit.data.encoding import Table
 
+FIGURES = "risks.json"  # in the internal folder of a bundle
 _WARNING = "INTERNAL. Exact figures of real rows; they carry no guarantee and must not be shared."
 
 
@@ -67,17 +68,50 @@ def risks(
         schema="reviewed" if schema.reviewed else "allowed",
     )
     allowed = decide(asker.applied, request).enforce().allowed
-    if unknown := [name for name in (*(auxiliary or ()), *secrets) if name not in schema.modelled]:
-        raise InputError(
-            f"column {unknown[0]!r} is not modelled; columns to attack by are {', '.join(schema.modelled)}"
-        )
-    made = _rows(_synthetic(synthetic, schema), schema)
+    _refuse_unknown(auxiliary, secrets, schema)
+    made = rows_of(_synthetic(synthetic, schema), schema)
     known, others = (
-        _rows(internal_table(read(source, schema, dataset=dataset), allowed=allowed), schema)
+        rows_of(internal_table(read(source, schema, dataset=dataset), allowed=allowed), schema)
         for source in (original, control)
     )
     after = secrets or ((schema.target,) if schema.target else ())
     return attack_all(known, others, made, auxiliary=auxiliary, secrets=after, attacks=attacks, seed=seed)
+
+
+def of_bundle(
+    released: Path,
+    *,
+    asker: Asker = Asker(),
+    auxiliary: Sequence[str] | None = None,
+    secrets: Sequence[str] = (),
+    attacks: int = 500,
+    seed: int = 0,
+) -> tuple[list[Attacked], Path]:
+    """The same, of a bundle whose internal folder kept the rows: training rows are the original, held-out ones the control.
+
+    Args:
+        released: the bundle.
+        asker, auxiliary, secrets, attacks, seed: as for :func:`risks`.
+
+    Returns:
+        what was found, and where it was written: into the internal folder.
+
+    Raises:
+        PolicyDenied, VerificationFailed, InputError: as :func:`synthkit.release.internal.kept`, and :func:`risks`.
+    """
+    rows = internal.kept(released, asker)
+    _refuse_unknown(auxiliary, secrets, rows.schema)
+    known, others, made = (rows_of(table, rows.schema) for table in (rows.training, rows.held, rows.synthetic))
+    after = secrets or ((rows.schema.target,) if rows.schema.target else ())
+    found = attack_all(known, others, made, auxiliary=auxiliary, secrets=after, attacks=attacks, seed=seed)
+    return found, internal.write_figures(rows.folder, rows.digest, FIGURES, document(found)["attacks"])
+
+
+def _refuse_unknown(auxiliary: Sequence[str] | None, secrets: Sequence[str], schema: Schema) -> None:
+    if unknown := [name for name in (*(auxiliary or ()), *secrets) if name not in schema.modelled]:
+        raise InputError(
+            f"column {unknown[0]!r} is not modelled; columns to attack by are {', '.join(schema.modelled)}"
+        )
 
 
 def write(path: Path, found: Sequence[Attacked]) -> Path:
@@ -116,15 +150,4 @@ def _synthetic(path: Path, schema: Schema) -> Table:
     return internal_table(read(source, plain, dataset="synthetic"), allowed=True)
 
 
-def _rows(table: Table, schema: Schema) -> Rows:
-    values, numeric = [], []
-    for name, column in schema.modelled.items():
-        line = np.array(table.columns[name], dtype=np.float64)
-        numeric.append(isinstance(column, Numeric))
-        if not isinstance(column, Numeric):  # null is the code after all others
-            line[line == (len(column.categories) if isinstance(column, Categorical) else 2)] = np.nan
-        values.append(line)
-    return Rows(np.stack(values, 1), tuple(numeric), tuple(schema.modelled))
-
-
-__all__ = ["document", "risks", "write"]
+__all__ = ["document", "of_bundle", "risks", "write"]

@@ -164,7 +164,8 @@ def _price(job: Job) -> Price:
     if not 0 <= job.holdout < 1:
         raise JobError(f"holdout is {job.holdout:g}; it must be 0 or more and below 1")
     held = round(job.schema.rows * job.holdout)
-    training = kind.recipe.plan(job.schema.with_rows(job.schema.rows - held), job.budget)
+    plan: Callable[[Any, Budget], Plan] = kind.training if isinstance(kind, OneTable) else kind.recipe.plan
+    training = plan(job.schema.with_rows(job.schema.rows - held), job.budget)
     report = kind.report(job.schema.with_rows(held), job.budget) if job.holdout > 0 else None
     seconds = sum(explaining.forecast(schema) for schema in kind.schemas) if job.explain else 0.0
     return Price(training, report, job.holdout, kind.cells(job.rows), seconds)
@@ -452,7 +453,11 @@ def produce(
     if job.explain_charged:
         progress(0.95, "explaining held-out rows")
         asked = kind.explain(held, sessions[1], synthetic)
-    return Made(kind, model, synthetic, (*evidence, *asked.evidence), training, held, asked)
+    attacked: tuple[Evidence, ...] = ()
+    if isinstance(kind, OneTable) and held is not None and kind.risks:
+        progress(0.95, "attacking training rows and held-out ones")
+        attacked = kind.attack(training, held, sessions, synthetic, job.holdout, noise)
+    return Made(kind, model, synthetic, (*evidence, *asked.evidence, *attacked), training, held, asked)
 
 
 def _ran(priced: Price, sessions: Sequence[Session]) -> DpEvent:

@@ -404,7 +404,7 @@ def _only(name: str, schema: Schema) -> Schema:
 
 def _single(name: str, value: Any, schema: Schema) -> Table:
     if isinstance(schema.columns[name], Identifier):
-        raise JobError(f"--where {name}: identifiers are not modelled")
+        raise JobError(f"--where {name}: identifiers and free text are not modelled")
     try:
         return from_frame(pd.DataFrame({name: pd.Series([value], dtype=object)}), _only(name, schema), source="--where")
     except DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,57 @@ def test_the_optimum_is_that_of_brute_force(seed: int, loss: str) -> None:
         assert got.optimal
         assert got.loss == pytest.approx(min(expected.values()), abs=1e-9)
         assert expected[tuple(got.levels[name] for name in found)] == pytest.approx(got.loss, abs=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("levels", [{"age": (1, 2)}, {"zip": (1, 1), "job": (0, 0)}, {"age": (0, 1), "zip": (0, 2)}])
+def test_within_levels_the_optimum_is_that_of_brute_force(levels: dict[str, tuple[int, int]], loss: str) -> None:
+    frame, found = people(2)
+    share = 0.3
+    expected = {
+        node: lost
+        for node, lost in brute(frame, found, 3, 1, 1.0, int(share * len(frame)), loss).items()
+        if all(levels.get(name, (0, 9))[0] <= level <= levels.get(name, (0, 9))[1] for name, level in zip(found, node, strict=True))
+    }  # fmt: skip
+    for width in (10**9, 1):
+        got = solved(frame, found, [KAnonymity(k=3)], suppression=share, loss=loss, levels=levels, max_nodes=width)
+        node = tuple(got.levels[name] for name in found)
+        assert expected[node] == pytest.approx(got.loss, abs=1e-9)
+        assert got.nodes == math.prod(
+            levels.get(name, (0, one.height))[1] - levels.get(name, (0, 0))[0] + 1 for name, one in found.items()
+        )
+        rows = labels(frame, found, got.levels)
+        assert sorted(Counter(row for row, kept in zip(rows, got.kept, strict=True) if kept).values()) == sorted(
+            got.classes.size.tolist()
+        )
+        if width > 1:
+            assert got.loss == pytest.approx(min(expected.values()), abs=1e-9)
+
+
+def test_levels_that_cannot_be_had_are_refused_and_say_what_would_help() -> None:
+    frame, found = people(0)
+    with pytest.raises(JobError, match=r"or let age, zip go higher \('levels'\)"):
+        solved(frame, found, [KAnonymity(k=30)], levels={"age": (0, 1), "zip": (0, 0)})
+    with pytest.raises(JobError, match="column 'age': levels 2 to 9 are not within 0 to 3"):
+        solved(frame, found, [KAnonymity(k=2)], levels={"age": (2, 9)})
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_beam_is_near_the_optimum(loss: str) -> None:
+    """On eight quasi-identifiers that depend on each other, at most 2% above it. A beam of 8 missed it by half at times."""
+    rng = np.random.default_rng(5)
+    base = rng.normal(size=600)
+    frame = pd.DataFrame(
+        {f"c{j}": np.clip(base * 2 + rng.normal(size=600) * (1 + j) + 6, 0, 11).round() for j in range(8)}
+    )
+    found = {name: hierarchies.intervals(name, frame[name], 0, 11, [3]) for name in frame}
+    codes = {name: hierarchy.encode(frame[name]) for name, hierarchy in found.items()}
+    for k, share in ((3, 0.1), (10, 0.02), (5, 0.0)):
+        settings: dict[str, Any] = {"suppression": share, "loss": loss}
+        exact = search(codes, found, [KAnonymity(k=k)], **settings)
+        beam = search(codes, found, [KAnonymity(k=k)], max_nodes=1, **settings)
+        assert exact.optimal and not beam.optimal
+        assert exact.loss - 1e-9 <= beam.loss <= 1.02 * exact.loss, (k, share)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -78,6 +78,9 @@ def test_a_recipe_says_what_each_column_becomes() -> None:
         ({"sensitive": {"ill": {"t_closeness": 1.5}}}, "column 'ill': t must be above 0 and at most 1"),
         ({"microaggregate": {"columns": ["cost"], "groups": 2}}, "groups of 2 are below k = 3"),
         ({"microaggregate": {"columns": ["ill"], "groups": 5}, "sensitive": None, "drop": ["patient", "cost"]}, "holds no numbers"),
+        ({"levels": {"ill": {"to": 1}}}, "levels: column 'ill' is no quasi-identifier; those are age, zip"),
+        ({"levels": {"age": {"to": 4}}}, r"'age': its hierarchy has levels 0 \(the value\) to 3 \(the last\), and none is 4"),
+        ({"levels": {"age": {"from": 3, "to": 1}}}, "from 3 is above to 1; the value itself is level 0"),
         ({"coding": {"zip": {"top": 3}}}, "coding: column 'zip' holds no numbers"),
         ({"coding": {"ages": {"top": 3}}}, "did you mean 'age'"),
         ({"coding": {"age": {"bottom": 5, "top": 3}}}, "bottom 5 is above top 3"),
@@ -133,6 +136,12 @@ def test_what_is_not_declared_is_not_named(tmp_path: Path) -> None:
     ) as raised:
         read.generalizations["patient"].build(pd.Series(["ann", "secretive", "secretive"]))
     assert "secretive" not in str(raised.value)
+
+
+def test_levels_bound_the_lattice() -> None:
+    read = recipe(levels={"age": {"from": 1, "to": 2}, "seen": {"to": 1}, "zip": {"from": 2}})
+    assert read.levels == {"age": (1, 2), "seen": (0, 1), "zip": (2, 2)}
+    assert read.nodes == 2 * 2 * 1 * 2 and read.between("smoker") == (0, 1)
 
 
 def test_a_limit_of_risk_asks_for_larger_classes() -> None:

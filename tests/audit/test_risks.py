@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from synthkit.assess.reidentification import rows_of
 from synthkit.audit.risks import Attacked, Rate, Rows, attack_all, inference, linkability, singling_out
 from synthkit.cli import main
 from synthkit.data import samples
+from synthkit.data.encoding import from_frame, to_frame
 from synthkit.data.tables import FrameSource
 from synthkit.errors import InputError, PolicyDenied
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.ledger import Ledger
+from synthkit.privacy.noise import NoiseSource
+from synthkit.release import internal
 from synthkit.release import risks as attacked
+from synthkit.release.job import Job
 from synthkit.release.permission import Asker
+from synthkit.release.run import run
 from tests.tables import frame, schema
 
 ADULT = samples.schema("adult")
@@ -177,3 +186,78 @@ def test_the_policy_is_asked_before_real_rows_are_opened(tables: list[str | Path
             tmp_path / "none.csv", missing, missing, schema(), dataset="people", asker=Asker(None, "researcher", "any")
         )
     assert call(*tables, "--as", "researcher").exit_code == 1
+
+
+# Of a bundle whose internal folder kept the rows
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Path:
+    return release(tmp_path)
+
+
+def release(folder: Path, **changes: Any) -> Path:
+    public = schema(rows=500)
+    asked = Job("people", FrameSource(frame(500)), public, Budget(2.0, 1e-5), "independent", 400, folder / "out")
+    asked = replace(asked, **{"holdout": 0.4, "internal": True, **changes})
+    return run(asked, Ledger(folder / "ledger.sqlite"), noise=NoiseSource(test_seed=1)).folder
+
+
+def test_the_internal_folder_has_what_the_attack_needs(bundled: Path) -> None:
+    shown = call("audit", "risks", bundled, "--attacks", "100")
+    assert shown.exit_code == 0, shown.output
+    assert "INTERNAL" in shown.output and "inference of ill" in shown.output
+    written = bundled.with_name("out.internal") / "risks.json"
+    assert written.stat().st_mode & 0o777 == 0o600 and str(written) in shown.output
+    told = json.loads(written.read_text())
+    assert told["warning"].startswith("INTERNAL") and len(told["bundle"]) == 64 and len(told["attacks"]) == 4
+    membership = call("audit", "release", bundled, "--against", "holdout")
+    assert membership.exit_code == 0 and "membership.json" in membership.output + str(list(written.parent.iterdir()))
+
+
+def test_rows_are_those_of_the_release(bundled: Path) -> None:
+    """Every real row is in one of the two parts, exactly as it was; of a table that copies, the attack finds it."""
+    rows = internal.kept(bundled)
+    both = [to_frame(part, rows.schema) for part in (rows.training, rows.held)]
+    assert len(both[0]) + len(both[1]) == 500 and 120 < len(both[1]) < 280
+    real = to_frame(from_frame(frame(500), schema()), schema())
+    key = ["age", "income", "region"]
+    assert sorted(pd.concat(both)[key].astype(str).agg("|".join, axis=1)) == sorted(
+        real[key].astype(str).agg("|".join, axis=1)
+    )
+    copied = replace(rows, synthetic=rows.training)
+    made = [rows_of(table, rows.schema) for table in (copied.training, copied.held, copied.synthetic)]
+    assert all(one.verdict == "risk found" for one in attack_all(*made, attacks=150))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--original", "o.csv"], "--control, --schema, --on missing: name all of --original"),
+        (["--secret", "nobody"], "column 'nobody' is not modelled"),
+        (["--knows", "nobody"], "column 'nobody' is not modelled"),
+        (["--as", "nobody"], "nobody"),
+    ],
+)
+def test_what_does_not_fit_is_said(bundled: Path, words: list[str], told: str) -> None:
+    shown = call("audit", "risks", bundled, *words)
+    assert shown.exit_code in (1, 2) and told in shown.output, shown.output
+    assert not (bundled.with_name("out.internal") / "risks.json").exists()
+
+
+def test_without_the_internal_folder_it_says_where_rows_may_come_from(tmp_path: Path) -> None:
+    shown = call("audit", "risks", release(tmp_path, internal=False))
+    assert shown.exit_code == 2 and "'internal: allow'" in shown.output and "--original" in shown.output
+    none = call("audit", "risks", tmp_path / "synthetic.csv")
+    assert none.exit_code == 2 and "is no bundle; name the rows" in none.output
+
+
+def test_without_a_holdout_there_is_no_control(tmp_path: Path) -> None:
+    shown = call("audit", "risks", release(tmp_path, holdout=0.0))
+    assert shown.exit_code == 2 and "too few rows on one side" in shown.output
+
+
+def test_a_changed_bundle_is_not_attacked(bundled: Path) -> None:
+    (bundled / "data.csv").write_bytes((bundled / "data.csv").read_bytes() + b"\n")
+    shown = call("audit", "risks", bundled)
+    assert shown.exit_code == 1 and "data.csv" in shown.output

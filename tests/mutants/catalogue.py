@@ -21,12 +21,14 @@ class Mutant:
         files: by file, what is replaced by what.
         why: what it breaks.
         bench: the tests that must notice.
+        needs: a module of an extra without which they are skipped.
     """
 
     name: str
     files: Mapping[str, Patches]
     why: str
     bench: str = "tests/audit/test_bench.py"
+    needs: str | None = None
 
 
 def _mutants() -> list[Mutant]:
@@ -1104,8 +1106,14 @@ def _compliance_mutants() -> list[Mutant]:
             packs,
         ),
         (
+            "packs: a citation that nobody compared looks like any other",
+            {document: (("        if self.compared is None:\n            return", "        if False:\n            return"),)},
+            "what was taken from memory is cited as read",
+            "tests/release/test_compliance.py",
+        ),
+        (
             "packs: an attack that found nothing is a pass",
-            {checks: (("    if attack.value <= control.value:\n", "    if False:\n"),)},
+            {checks: (("    if lower <= beaten:\n", "    if False:\n"),)},
             "the weaker the attack, the safer the release",
             packs,
         ),
@@ -1261,7 +1269,11 @@ def _anonymize_mutants() -> list[Mutant]:
     lattice = "synthkit/anonymize/lattice.py"
     anonymized = "synthkit/release/anonymized.py"
     anonymizing = "synthkit/release/anonymizing.py"
+    text = "synthkit/anonymize/free_text.py"
+    isolation = "synthkit/privacy/mechanisms/isolation.py"
+    identification = "synthkit/assess/reidentification.py"
     counts, leaving = "tests/anonymize/test_route.py", "tests/release/test_anonymizing.py"
+    searched, redacted = "tests/anonymize/test_free_text.py", "tests/release/test_redacted.py"
     found: list[tuple[str, dict[str, Patches], str, str]] = [
         (
             "anonymize: k counted before suppression",
@@ -1337,7 +1349,7 @@ def _anonymize_mutants() -> list[Mutant]:
         ),
         (
             "anonymize: the policy is asked after the data open",
-            {anonymizing: (("    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()", "    job.source.columns()\n    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    job.source.columns()"),)},
+            {anonymizing: (("    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    finder = _finder(recipe)\n    job.source.columns()", "    job.source.columns()\n    decision = job.asker.may(ACTION, job.dataset)\n    _refuse_taken(job)\n    recipe = job.recipe\n    finder = _finder(recipe)\n    job.source.columns()"),)},
             "a denied role sees whether the data can be opened",
             leaving,
         ),
@@ -1352,6 +1364,42 @@ def _anonymize_mutants() -> list[Mutant]:
             {anonymizing: (("        if rows:\n            raise DataError", "        if False:\n            raise DataError"),)},
             "somebody with five rows hides among himself",
             leaving,
+        ),
+        (
+            "anonymize: finer than the levels that were asked for",
+            {lattice: (("            for level in range(self.bottom[column], self.top[column] + 1):\n", "            for level in range(self.top[column] + 1):\n"), ("        if any(self.bottom):\n", "        if False:\n"))},
+            "a column leaves finer than its recipe lets it",
+            "tests/anonymize/test_lattice.py",
+        ),
+        (
+            "redact: nobody searches again",
+            {anonymized: (("        _check_redaction(frame, description)\n", ""),)},
+            "a text is redacted because it says so",
+            redacted,
+        ),
+        (
+            "redact: searched once",
+            {text: (("        for _ in range(_ROUNDS):\n", "        for _ in range(0):\n"), ('        return text if not self.left(text) else f"<{WHOLE}>"\n', "        return text\n"))},
+            "what comes to light by what was taken out stays",
+            searched,
+        ),
+        (
+            "redact: whatever looks like a mark is none of ours",
+            {text: (('rf"<({\'|\'.join(map(re.escape, kinds))})(?::[0-9a-f]{{32}})?>"', 'rf"<({\'|\'.join(map(re.escape, kinds))})(?::[^>]*)?>"'), ("        text = _replaced(text, self.find(text), name)\n", ""))},
+            "an address in angle brackets leaves",
+            searched,
+        ),
+        (
+            "redact: listed words go with the folder",
+            {text: (('            "listed": self.listed is not None,\n', '            "listed": self.listed is not None,\n            **({"patterns": dict.fromkeys(self.words(), "x")} if self.listed else {}),\n'),)},
+            "the names that were taken out stand in the description",
+            redacted,
+        ),
+        (
+            "redact: free text is modelled like an identifier that is regenerated",
+            {"synthkit/data/schema.py": (('    release: Literal["drop", "regenerate"] = field(init=False, default="drop")\n', '    release: Literal["drop", "regenerate"] = "drop"\n'),)},
+            "a synthetic table has a column of free text",
+            redacted,
         ),
         (
             "risks: the control is the original",
@@ -1370,6 +1418,48 @@ def _anonymize_mutants() -> list[Mutant]:
             {"synthkit/release/risks.py": (("    allowed = decide(asker.applied, request).enforce().allowed\n", "    allowed = True\n"),)},
             "exact figures of real rows for whoever asks",
             "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: nobody is asked about a bundle's internal folder",
+            {"synthkit/release/internal.py": (("    _ask(manifest, schema, asker)\n", ""),)},
+            "exact figures of the rows behind a bundle for whoever asks",
+            "tests/audit/test_risks.py",
+        ),
+        (
+            "risks: one row counts for many predicates",
+            {isolation: (("        held += np.bincount(inside, minlength=cells)\n", "        held += np.cumsum(np.bincount(inside, minlength=cells))\n"),)},
+            "predicates overlap: one row breaks many at once, and the sum moves by more than was paid",
+            "tests/privacy/mechanisms/test_isolation.py",
+        ),
+        (
+            "risks: half the noise",
+            {isolation: (("float(budget.unit.max_rows)", "float(budget.unit.max_rows) / 2"),)},
+            "how many are singled out is released with half the noise that was paid for",
+            "tests/privacy/mechanisms/test_isolation.py",
+        ),
+        (
+            "risks: distances by the range of the data",
+            {identification: (("        near = nearest(rows, among, places, order, scales)\n", "        found = np.nanmax(np.vstack([rows.values, rows.values[:1]]), 0) - np.nanmin(rows.values, 0)\n        near = nearest(rows, among, places, order, [None if s is None else float(f) for s, f in zip(scales, found, strict=True)])\n"),)},
+            "one person's value moves everybody's neighbours",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: training rows are attacked beside the budget",
+            {identification: (("    fit = training(Remainder.of(budget, attacks))\n", "    fit = training(budget)\n"),)},
+            "the fit spends all, and the attacks spend more",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: held-out rows are attacked under the training's name",
+            {identification: (("    (main, guessed), (control, _) = run(people), run(others)\n", "    (main, guessed), (control, _) = run(people), run(people)\n"),)},
+            "a second read of the training rows that nobody paid for, and no control",
+            "tests/assess/test_reidentification.py",
+        ),
+        (
+            "risks: noise is left out of the interval",
+            {identification: (("    return Rate(successes, rows, sigma * math.sqrt(1 + (successes / rows) ** 2) / rows)\n", "    return Rate(successes, rows)\n"),)},
+            "what noise made looks certain",
+            "tests/assess/test_reidentification.py",
         ),
         (
             "rules: values go in as they are",
@@ -1396,7 +1486,12 @@ def _anonymize_mutants() -> list[Mutant]:
             "tests/policy/test_decisions.py",
         ),
     ]  # fmt: skip
-    return [Mutant(*entry) for entry in found]
+    extras = {
+        "redact: searched once",
+        "redact: whatever looks like a mark is none of ours",
+        "redact: listed words go with the folder",
+    }
+    return [Mutant(*entry, needs="presidio_analyzer" if entry[0] in extras else None) for entry in found]
 
 
 MUTANTS: Mapping[str, Mutant] = {

@@ -11,6 +11,7 @@ code fails a test.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -78,6 +79,10 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     names = options.mutants or [CLEAN, *MUTANTS]
+    extras = {name: MUTANTS[name].needs for name in names if name != CLEAN}
+    for name in [name for name, needs in extras.items() if needs and importlib.util.find_spec(needs) is None]:
+        print(f"NOT TRIED: {name}: {extras[name]} is not installed")
+        names = [other for other in names if other != name]
 
     def one(name: str) -> dict[str, bool]:
         result = run(name, first=options.first)

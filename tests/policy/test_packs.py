@@ -238,6 +238,8 @@ RISK = "machine: [{check: risk, figure: risk.x, baseline: risk.y, at_most: 0.05}
         (float("nan"), (0.01, 0.03), 0.0, "not evaluated", "could not be computed"),
         (0.02, (0.01, float("nan")), 0.0, "not evaluated", "could not be computed"),
         (0.9, (0.8, 1.0), 0.1, "fail", "up to 1"),
+        (0.02, (-0.01, 0.06), -0.2, "not evaluated", "too noisy to tell"),
+        (0.06, (-0.01, 0.09), -0.2, "fail", "up to 0.09"),
     ],
 )
 def test_an_attack_is_evidence_where_it_beats_its_baseline(
@@ -250,6 +252,12 @@ def test_an_attack_is_evidence_where_it_beats_its_baseline(
     found = weighed(RISK, figures=figures)
     assert found[0] == state and told in found[1]
     assert weighed(RISK, figures=figures[:1])[0] == "not evaluated"
+
+
+def test_two_intervals_that_overlap_are_no_evidence() -> None:
+    attack = Evidence("risk.x", 0.03, (0.02, 0.04), "how", "charged")
+    guessing = (Evidence("risk.y", 0.01, ends, "how", "charged") for ends in ((-0.01, 0.03), (-0.01, 0.015)))
+    assert [weighed(RISK, figures=(attack, one))[0] for one in guessing] == ["not evaluated", "pass"]
 
 
 def test_one_of_several_checks_may_be_enough_and_one_that_fails_decides() -> None:

@@ -149,6 +149,25 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["keys"]
 
 
+def test_levels_that_are_asked_for_are_kept_and_told(tmp_path: Path) -> None:
+    file = house(tmp_path, levels={"age": {"from": 2, "to": 2}, "seen": {"from": 1}}, suppression=0.6)
+    shown = call("anonymize", file, "--plan")
+    assert "age: quasi-identifier, by intervals, levels 2 to 2 of 0 to 3" in shown.output
+    made = call("anonymize", file, "--ledger", tmp_path / "ledger.sqlite", "--json")
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.output)["levels"]["age"] == 2 and json.loads(made.output)["levels"]["seen"] >= 1
+    out = tmp_path / "out"
+    description = json.loads((out / "description.json").read_text())
+    (age,) = [column for column in description["columns"] if column["name"] == "age"]
+    assert age["levels"] == {"from": 2, "to": 2}
+    tampered(out, edited(f"columns.{description['columns'].index(age)}.levels.to", 1))
+    with pytest.raises(VerificationFailed, match="'age' is said to be at a level that it may not have"):
+        anonymized.check(out)
+    tight = {"zip": {"to": 0}, "age": {"to": 0}}
+    with pytest.raises(JobError, match=r"or let age, zip go higher \('levels'\)"):
+        anonymizing.run(job(tmp_path, levels=tight, suppression=0, output="o2"), ledger(tmp_path))
+
+
 # The policy
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 import synthkit.privacy.mechanisms.counts as counts_module
+from synthkit.assess.reidentification import Risks
 from synthkit.audit.canaries import with_and_without
 from synthkit.audit.replay import replay
 from synthkit.data.private import reveal
@@ -216,6 +217,17 @@ def test_what_an_explanation_asks_of_the_holdout_is_replayed() -> None:
     assert found.passed, [str(divergence) for divergence in found.divergences[:3]]
     (_, holdout), _ = found.calls
     assert any("attributions" in call.charge.what for call in holdout)
+
+
+def test_attacks_on_training_rows_are_replayed_and_audited() -> None:
+    """They read training rows after the fit, and held-out ones: all are among the calls."""
+    asked = job(public=replace(PUBLIC, target="region"), holdout=0.5, risks=Risks(), rows=60)
+    frame = pd.DataFrame({"age": [30, 40, 50] * 20, "region": ["north", "south"] * 30})
+    found = replay(releasing(asked), frame, frame.iloc[:-1])
+    assert found.passed, [str(divergence) for divergence in found.divergences[:3]]
+    for part in found.calls[0]:
+        assert {"noisy isolations", "noisy sum"} <= {call.charge.mechanism for call in part}
+    assert not audit(asked, rows=15).violated
 
 
 def line_of(text: str) -> int:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import markupsafe
 import pandas as pd
 import pyarrow.parquet
 import pytest
@@ -463,10 +464,21 @@ def test_a_page_for_each_pack_and_the_same_for_machines(written: Path) -> None:
         assert "no legal advice" in page and "<script" not in page and "default-src 'none'" in page
         for requirement in pack["requirements"]:
             assert f'id="{requirement["id"]}"' in page and requirement["law_edition"] in page
+            assert str(markupsafe.escape(requirement["citation"])) in page
         assert not re.search(r'(?:src|href)="(?!#|index\.html)', page), "a page loads nothing"
     attested = next(r for p in document["packs"] for r in p["requirements"] if r["id"] == "very-small-risk")
     (answer,) = attested["attested_by"]
     assert answer["who"] == "emil" and answer["as"] == "statistical-expert" and answer["until"] > document["created"]
+
+
+def test_a_citation_that_nobody_compared_says_so_on_its_face(written: Path) -> None:
+    document = json.loads((written / "compliance.json").read_bytes())
+    told = {(p["pack"], r["id"]): r["citation"] for p in document["packs"] for r in p["requirements"]}
+    assert told["hipaa-expert", "very-small-risk"].startswith("citation compared with the Code of Federal Regulations")
+    assert told["gdpr", "inference"] == "no comparison of the citation with the primary text is on record"
+    compared = [where for where, text in told.items() if text.startswith("citation compared with ")]
+    assert 10 <= len(compared) < len(told)
+    assert all(text.startswith(("citation compared with ", "no comparison of the citation")) for text in told.values())
 
 
 def test_names_from_outside_are_escaped(release: Path, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Requirement:
             "text": rule.text,
             "source": rule.source,
             "law_edition": rule.law.edition,
+            "citation": rule.citation,
             "checked_by": rule.by,
             "state": self.state,
             "evidence": [{"state": e.state, "found": e.found, "looked_at": e.looked} for e in self.evidence],

@@ -208,7 +208,8 @@ def bound(dossier: Dossier, *, accuracy: float) -> Found:
 def risk(dossier: Dossier, *, figure: str, baseline: str, at_most: float) -> Found:
     """An attack's success, by the upper end of its interval, stays below a limit, and beats its baseline.
 
-    An attack that does not beat its baseline was too weak to tell: no evidence, and no pass.
+    An attack that does not beat its baseline was too weak to tell: no evidence, and no pass. Where both have an interval, the
+    intervals must lie apart. An interval that holds both 0 and the limit tells neither.
     """
     attack, control = dossier.figure(figure), dossier.figure(baseline)
     looked = f"figures {figure} and {baseline}"
@@ -218,9 +219,13 @@ def risk(dossier: Dossier, *, figure: str, baseline: str, at_most: float) -> Fou
     ends = (attack.value, *(attack.interval or ()))
     if any(map(math.isnan, (*ends, control.value))):
         return Found("not evaluated", "the figure could not be computed", looked)
-    if attack.value <= control.value:
+    apart = (attack.interval[0], control.interval[1]) if attack.interval and control.interval else None
+    lower, beaten = apart or (attack.value, control.value)
+    if lower <= beaten:
         return Found("not evaluated", "no evidence: the attack does not beat its baseline", looked)
     upper = max(ends)
+    if attack.interval and attack.interval[0] <= 0 and attack.value <= at_most < upper:
+        return Found("not evaluated", f"up to {upper:.3g}, and perhaps none: too noisy to tell", looked)
     if upper > at_most:
         return Found("fail", f"up to {upper:.3g}; at most {at_most:g} may be", looked)
     if attack.interval is None:

@@ -86,6 +86,7 @@ class Rule:
         name: its ``id``, within the pack.
         text: in own words.
         law, section: where it comes from.
+        compared: with which text that citation was compared; None: no comparison is on record.
         applies: to what.
         machine: what a machine checks; may be empty.
         need: whether all of it must pass, or one. Where one fails, the rule fails.
@@ -100,11 +101,19 @@ class Rule:
     machine: tuple[Check, ...]
     need: Literal["all", "any"]
     human: Human | None
+    compared: str | None = None
 
     @property
     def source(self) -> str:
         """Where it comes from, as people cite it."""
         return f"{self.law.title}, {self.section}"
+
+    @property
+    def citation(self) -> str:
+        """What is known of :attr:`source`: stands beside it wherever it is told."""
+        if self.compared is None:
+            return "no comparison of the citation with the primary text is on record"
+        return f"citation compared with {self.compared}"
 
     @property
     def by(self) -> str:
@@ -224,6 +233,7 @@ def _rule(written: Mapping[str, Any], laws: Mapping[str, Law], where: str) -> Ru
         text=" ".join(written["text"].split()),
         law=laws[written["law"]],
         section=written["section"],
+        compared=written.get("compared"),
         applies=tuple(written.get("applies", ("table", "images", "records"))),
         machine=machine,
         need=written.get("need", "all"),
