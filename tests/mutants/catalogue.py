@@ -394,8 +394,9 @@ def _mutants() -> list[Mutant]:
             {
                 "synthkit/synthesizers/aim.py": (
                     (
-                        "tables, session, model, estimated_rows(released), among",
-                        'tables, session, model, float(__import__("synthkit.data.private", fromlist=["x"]).reveal(data).rows), among',
+                        "rows = estimated_rows(known.released)",
+                        'box = __import__("synthkit.data.private", fromlist=["x"]).reveal(tables)'
+                        "\n        rows = float(next(iter(box.tables.values())).sum())",
                     ),
                 )
             },
