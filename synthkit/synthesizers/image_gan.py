@@ -38,7 +38,8 @@ from synthkit.synthesizers import image_moments
 from synthkit.synthesizers.base import Progress, built, check_settings, silent
 from synthkit.synthesizers.features import working_shape
 from synthkit.synthesizers.image_model import ImageModel, images_of
-from synthkit.synthesizers.image_moments import Drawer, ImageMoments, moments_events, moments_noise, train
+from synthkit.synthesizers.image_moments import Drawer, ImageMoments, moments_events, moments_noise
+from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import initialize, seeded
 
@@ -91,7 +92,7 @@ class ImageGan:
         self._warm()
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Two releases of class moments, then private steps; all noise in a ratio that the split asks for."""
+        """What the warm start measures, then private steps; all noise in a ratio that the split asks for."""
         warm, steps, rate = self._warm().plan(schema, budget), self.discriminator_steps, self.rate(schema)
         if not steps:
             return warm

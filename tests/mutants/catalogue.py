@@ -641,7 +641,23 @@ def _image_mutants() -> list[Mutant]:
     mechanism = "synthkit/privacy/mechanisms/image_moments.py"
     moments = "synthkit/privacy/mechanisms/moments.py"
     recipe = "synthkit/synthesizers/image_moments.py"
+    regions = "synthkit/privacy/mechanisms/region_sums.py"
     found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "images: a region's features are left out of the bound",
+            {regions: (("math.sqrt(COUNT**2 + 1)", "math.sqrt(COUNT**2 + 0.25)"),)},
+            "the noise is for fewer numbers than are released",
+        ),
+        (
+            "images: exact counts of regions",
+            {regions: (("RegionSums(noisy[:regions] / COUNT, ", "RegionSums(counts.astype(np.float64), "),)},
+            "pictures of a region come as often as it really does",
+        ),
+        (
+            "images: a unit counts as one image in its region",
+            {regions: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows, _SOURCE", "BOUND, _SOURCE"))},
+            "a patient's second scan is not protected",
+        ),
         (
             "images: a block is left out of the bound",
             {mechanism: (("math.sqrt(COUNT**2 + MEAN**2 + CLASS**2 + 1)", "math.sqrt(COUNT**2 + MEAN**2 + 0.5)"),)},

@@ -71,7 +71,7 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
     _, session = fitted(public=schema(unit=unit), budget=Budget(5.0, 1e-4, adjacency, unit))
     assert session.spent == pytest.approx(session.plan.epsilon)
     assert 0.99 * 5 < session.spent <= 5
-    assert [charge.what for charge in session.trace] == ["12 codes", "16 energies"]
+    assert [charge.what for charge in session.trace] == ["12 codes", "16 energies", "96 patterns of 1 regions a class"]
 
 
 def test_a_fit_that_is_not_in_the_plan_is_refused() -> None:
