@@ -38,7 +38,7 @@ DETAILS = 300  # public patterns along which a region's picture is measured, at 
 _MOST = 40  # regions a class
 _CROWD = 50  # images, as multiples of the noise, that a region should have
 _CLUSTERED, _ROUNDS = 4_000, 15
-_REACH = 1.4  # times the mean distance of a code from its centre: norm of a difference that becomes 1
+_REACH = 1.4  # times the usual distance of an image from its centre: norm of a difference that becomes 1
 _SPREAD = 0.5  # weight of the squared distance beside the difference
 _BAND = 20  # patterns to either side that a Wiener weight's prior is read from
 _DARK = 0.03  # what is darker in a picture is noise
@@ -70,7 +70,7 @@ class Regions(nn.Module):
         """A picture and a field for each of some classes: (b,) to images (b, C, h, w)."""
         count, pixels = len(classes), len(self.field)
         which = torch.multinomial(self.weights[classes], 1, generator=draws)[:, 0]
-        means = self.pictures[classes, which].view(count, -1, pixels)  # (b, C, h w)
+        means = self.pictures[classes, which].view(count, self.shape[0], pixels)  # (b, C, h w)
         rough = torch.rand(count, 1, generator=draws).expand(-1, pixels).clone()
         rough[:, : math.ceil(_SMOOTH * pixels)] = 1.0
         field = (torch.randn(count, pixels, generator=draws) * rough) @ self.field.T
@@ -107,7 +107,8 @@ def measured_regions(
     centres = torch.stack([found for found, _ in split])  # (K, R, d)
     bases = codes.drawn(centres.flatten(0, 1)).flatten(1).clamp(0, 1)  # (K R, C h w)
     distance = sum(away for _, away in split) / classes
-    reach = _REACH * float(codes.radius) * max(distance, 1e-3)
+    unseen = float(details.radius**2 - codes.radius**2)  # squared length that codes miss of public images
+    reach = _REACH * math.sqrt(max((float(codes.radius) * distance) ** 2 + unseen, 1e-6))
     whole = math.sqrt(1 + _SPREAD**2)  # |(v, _SPREAD t)| <= whole
 
     @torch.no_grad()
