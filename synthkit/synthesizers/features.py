@@ -122,7 +122,11 @@ class Energies(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, C, h, w) in [0, 1] to (n, d) of norm at most 1."""
-        return self._scaled(self._raw(images)) @ self.basis
+        return self.every(images) @ self.basis
+
+    def every(self, images: Tensor) -> Tensor:
+        """As :meth:`forward`, before the projection: (n, features) of norm below 1."""
+        return self._scaled(self._raw(images))
 
     def _scaled(self, raw: Tensor) -> Tensor:
         standard = (raw - self.mean) / self.deviation

@@ -9,14 +9,14 @@ In steps:
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
     DRAW     a class by its noisy count; a code from its Gaussian, decoded and slightly moved; a picture of one
              of its regions, varied; the one, the other, or something in between
-    LABEL    the image's label is the class that the judge sees in it, the drawn class in case of doubt
+    LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
 
-Only MEASURE and SPLIT see real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
+Only MEASURE, SPLIT and LABEL's training see real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
 (arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
 different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
 are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
 to no image. So codes say what is drawn, and energies judge it. Images near a border between classes are
-kept, with the label that the judge gives: they teach a classifier more than clear cases do. Decoded images have
+kept, with the label that they show: they teach a classifier more than clear cases do. Decoded images have
 lines and corners but their own faults, regions' pictures are true but soft: a classifier that learns from both, and
 from blends of them, relies on neither's faults. How the decoder is trained says
 :mod:`~synthkit.synthesizers.image_training`; how classes are split, :mod:`~synthkit.synthesizers.regions`.
@@ -40,7 +40,8 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import compose
+from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.mechanisms.dpsgd import step_event
 from synthkit.privacy.mechanisms.image_moments import (
     BOUND,
     COUNT,
@@ -55,8 +56,9 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
 from synthkit.synthesizers.class_gaussians import ClassGaussians, class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
+from synthkit.synthesizers.image_labels import Labels, measured_labels, row_of, sample_rate
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
-from synthkit.synthesizers.image_training import CALM, train
+from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.public_images import declared, public_images
@@ -65,7 +67,7 @@ from synthkit.synthesizers.regions import DETAILS, Regions, measured_regions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SHARES = {"codes": 0.25, "energies": 0.4, "regions": 0.35}  # of the zero-concentrated budget
+_SHARES = {"codes": 0.2, "energies": 0.25, "regions": 0.25, "labels": 0.3}  # of the zero-concentrated budget
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
 _BASE_PIXELS = 28 * 28
@@ -80,6 +82,7 @@ class ImageMoments:
         energies: how many directions of oriented energies.
         public: how many procedural images the bases, the decoder and the critic learn from.
         steps: of the decoder's training.
+        label_steps: private steps of the classifier that labels what is drawn; 0 leaves labels as they were drawn.
         moved: draw images slightly turned, scaled, sheared and shifted: better for training classifiers of
             things that stay what they are then.
         warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
@@ -87,29 +90,47 @@ class ImageMoments:
 
     name: ClassVar[str] = "image_moments"
     takes: ClassVar[str] = "images"
-    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2}  # public bases and post-processing; for audits
+    short: ClassVar[Mapping[str, Any]] = {
+        "public": 600,
+        "steps": 2,
+        "label_steps": 2,
+    }  # public bases and post-processing; for audits
 
     codes: int = 60
     energies: int = 150
     public: int = 16_000
     steps: int = 800
+    label_steps: int = 600
     moved: bool = True
     warm_start: str = ""
 
     def __post_init__(self) -> None:
-        check_settings(self, codes=(2, 500), energies=(2, 500), public=(500, 200_000), steps=(0, 1_000_000))
+        check_settings(
+            self,
+            codes=(2, 500),
+            energies=(2, 500),
+            public=(500, 200_000),
+            steps=(0, 1_000_000),
+            label_steps=(0, 100_000),
+        )
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Two releases of class moments, one of region sums; their noise in the ratio that the budget's split asks for."""
-        scale = calibrate(lambda scale: moments_events(scale, budget), budget)
+        """Class moments twice, region sums, private steps; their noise in the ratio that the budget's split asks for."""
+        scale = calibrate(lambda scale: self.event(self.noise(scale, schema, budget), schema, budget), budget)
         shape = working_shape(schema.shape)
         size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
-        seconds = 10 + 2e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
+        seconds = 10 + 2.6e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
         megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
-        event, note = moments_events(scale, budget), declared(self.warm_start)
-        return Plan(budget, event, moments_noise(scale), seconds=seconds, megabytes=megabytes, note=note)
+        if self.label_steps:
+            seconds += 1.2e-3 * schema.rows * size + self.label_steps * (
+                0.02 + 2e-5 * sample_rate(schema) * schema.rows
+            )
+            megabytes += 0.025 * schema.rows * size
+        noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
+        event = self.event(noise, schema, budget)
+        return Plan(budget, event, noise, seconds=seconds, megabytes=megabytes, note=note)
 
     def fit(self, data: Private[Images, ImageSchema], session: Session, *, progress: Progress = silent) -> ImageModel:
         """MEASURE, SPLIT, JUDGE, CHOOSE, DECODE."""
@@ -142,6 +163,9 @@ class ImageMoments:
         # JUDGE
         network = Drawer(codes, energies, regions, moved=self.moved)
         network.place(gaussians, class_gaussians(moments[1]))
+        # LABEL
+        progress(0.28, "private steps of the labels")
+        measured_labels(data, session, energies, network.labels, self.label_steps)
         initialize_decoder(network.decoder, draws)
         # CHOOSE
         with torch.no_grad():
@@ -157,24 +181,28 @@ class ImageMoments:
         }
         return network, chosen, parameters
 
+    def noise(self, scale: float, schema: ImageSchema, budget: Budget) -> dict[str, float]:
+        """Noise of everything that is measured, by the budget's split."""
+        shares = {what: share for what, share in _SHARES.items() if self.label_steps or what != "labels"}
+        noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
+        noise["regions"] *= REGION_BOUND / BOUND
+        if self.label_steps:
+            # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
+            noise["labels"] *= sample_rate(schema) * math.sqrt(self.label_steps) / (BOUND * budget.unit.max_rows)
+        return noise
+
+    def event(self, noise: Mapping[str, float], schema: ImageSchema, budget: Budget) -> DpEvent:
+        """What it costs."""
+        events = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
+        events.append(region_sums_event(noise["regions"], budget))
+        if self.label_steps:
+            events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
+        return compose(events)
+
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:
         """Small images have fewer patterns than asked for."""
         values = math.prod(working_shape(schema.shape))
         return min(self.codes, values), min(self.energies, values)
-
-
-def moments_noise(scale: float) -> dict[str, float]:
-    """Noise of the two releases of class moments and of the regions, by the budget's split."""
-    noise = {what: scale * share**-0.5 for what, share in _SHARES.items()}
-    noise["regions"] *= REGION_BOUND / BOUND
-    return noise
-
-
-def moments_events(scale: float, budget: Budget) -> DpEvent:
-    """What they cost."""
-    noise = moments_noise(scale)
-    moments = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
-    return compose([*moments, region_sums_event(noise["regions"], budget)])
 
 
 class Drawer(nn.Module):
@@ -193,6 +221,7 @@ class Drawer(nn.Module):
         classes = len(regions.scatter)
         d, e = codes.patterns.shape[1], energies.basis.shape[1]
         self.decoder = Decoder(codes.shape, d, classes)
+        self.labels = Labels(len(energies.mean) + 1, classes)
         self.register_buffer("shares", torch.full((classes,), 1 / classes))
         self.register_buffer("code_means", torch.zeros(classes, d))
         self.register_buffer("code_spreads", torch.zeros(classes, d, d))
@@ -249,7 +278,8 @@ class Drawer(nn.Module):
         # A third decoded, a third of a region, a third blends.
         decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 1).clamp(0, 1)
         images = decoded * images + (1 - decoded) * self.regions.draw(classes, draws)
-        likely = CALM * self.judge(self.energies(images)) + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
+        shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
+        likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
         return images, likely.argmax(dim=1)
 
 
@@ -289,8 +319,8 @@ def load(
     regions = Regions(shape, len(schema.classes), parameters["regions"])
     network = Drawer(codes, energies, regions, moved=parameters["moved"])
     read_network(network, folder)
-    network.decoder.requires_grad_(False)
+    network.requires_grad_(False)
     return ImageModel(schema, method, network.eval(), parameters)
 
 
-__all__ = ["Drawer", "ImageMoments", "load", "moments_events", "moments_noise"]
+__all__ = ["Drawer", "ImageMoments", "load"]

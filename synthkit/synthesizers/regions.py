@@ -9,8 +9,8 @@ for every pattern, empirical Bayes over regions). Central images by a few sums: 
 
 How much images scatter about their region's picture is measured, too, class by class. Where they do is not: pixels
 that are neither dark nor bright for certain can vary (the variance of a number in [0, 1] of mean m is at most
-m (1 - m)), and those near one another vary together. So a draw is a region's picture and a smooth or rough
-field, as strong as that.
+m (1 - m)), and those near one another vary together. So a draw is a region's picture with a smooth or
+rough field on it, as strong as that.
 """
 
 from __future__ import annotations

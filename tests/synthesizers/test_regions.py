@@ -87,7 +87,7 @@ def test_pure_noise_is_usable(rows: int) -> None:
 def test_draws_vary_as_much_as_pixels_can() -> None:
     regions = Regions((3, 8, 12), 2, 1)
     regions.pictures.fill_(0.5)
-    regions.pictures[:, :, :40] = 0.0
+    regions.pictures[:, :, :40] = 0.0  # dark stays dark
     regions.scatter.copy_(torch.tensor([0.0, 0.1]))
     drawn = regions.draw(torch.tensor([0, 1]).repeat(300), seeded(0))
     assert (drawn[0::2].flatten(1) == regions.pictures[0, 0]).all()
