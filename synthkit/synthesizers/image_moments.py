@@ -158,8 +158,8 @@ class ImageMoments:
         progress(0.25, "measuring regions")
         gaussians = class_gaussians(moments[0])
         details = Codes(shape, min(DETAILS, math.prod(shape)), public)
-        cloud = (torch.from_numpy(values).float() for values in (gaussians.means, gaussians.spreads))
-        regions = measured_regions(data, session, codes, details, *cloud, draws)
+        means, spreads = (torch.from_numpy(values).float() for values in (gaussians.means, gaussians.spreads))
+        regions = measured_regions(data, session, codes, details, means, spreads, draws)
         # JUDGE
         network = Drawer(codes, energies, regions, moved=self.moved)
         network.place(gaussians, class_gaussians(moments[1]))

@@ -179,7 +179,8 @@ def _field(height: int, width: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     places = torch.stack([y.flatten(), x.flatten()], dim=1)
     values, vectors = torch.linalg.eigh(torch.exp(-torch.cdist(places, places) / _RANGE).double())
-    return (vectors * values.clamp_min(0).sqrt()).flip(1).float()
+    columns: Tensor = (vectors * values.clamp_min(0).sqrt()).flip(1).float()
+    return columns
 
 
 __all__ = ["DETAILS", "Regions", "measured_regions", "regions_a_class"]
