@@ -649,9 +649,9 @@ def _image_mutants() -> list[Mutant]:
             "the noise is for fewer numbers than are released",
         ),
         (
-            "images: exact counts of regions",
-            {regions: (("RegionSums(noisy[:regions] / COUNT, ", "RegionSums(counts.astype(np.float64), "),)},
-            "pictures of a region come as often as it really does",
+            "images: exact sums of regions",
+            {regions: (("noisy[regions:].reshape(regions, width)", "sums / UNIT_STEPS"),)},
+            "a region of few images shows them",
         ),
         (
             "images: a unit counts as one image in its region",
