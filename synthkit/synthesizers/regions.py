@@ -41,6 +41,7 @@ _CLUSTERED, _ROUNDS = 4_000, 15
 _REACH = 1.4  # times the usual distance of an image from its centre: norm of a difference that becomes 1
 _SPREAD = 0.5  # weight of the squared distance beside the difference
 _BAND = 20  # patterns to either side that a Wiener weight's prior is read from
+_LEAST = 0.05  # scatter that every class has, so that no two draws are the same
 _DARK = 0.03  # what is darker in a picture is noise
 _RANGE, _SMOOTH = 3.0, 0.05  # pixels over which a field changes; share of its patterns that are always there
 
@@ -164,14 +165,14 @@ def _shares(sums: RegionSums, classes: int) -> Tensor:
 
 
 def _scatter(sums: RegionSums, pictures: Tensor, shifts: Tensor, reach: float, classes: int) -> Tensor:
-    """Variance about the pictures, of what pixels could have at most: (K,) in [0, 1]."""
+    """Variance about the pictures, of what pixels could have at most: (K,) in [_LEAST, 1]."""
     counts = np.maximum(sums.counts.reshape(classes, -1), 0).sum(axis=1)  # of a class
     away = sums.sums[:, -1].reshape(classes, -1).sum(axis=1) * math.sqrt(1 + _SPREAD**2) / _SPREAD
     squares = torch.from_numpy(4 * away / np.maximum(counts, 1.0))
     weights = _shares(sums, classes)
     moved = (weights * shifts.square().sum(dim=1).view(classes, -1)).sum(dim=1)
     most = (weights * (pictures * (1 - pictures)).sum(dim=1).view(classes, -1)).sum(dim=1)
-    return ((squares - moved) * reach**2 / most.clamp_min(1e-6)).clamp(0, 1)
+    return ((squares - moved) * reach**2 / most.clamp_min(1e-6)).clamp(_LEAST, 1)
 
 
 def _field(height: int, width: int) -> Tensor:
