@@ -20,6 +20,7 @@ from torch import Tensor, nn
 _LARGEST = 32
 _ORIENTATIONS = 8
 _PIXELS = 1.5  # weight of the half-size pixels beside the energies
+_ROOM = 1.25  # what a code may be long, as a multiple of the usual public image's
 _BATCH = 500
 
 
@@ -71,7 +72,7 @@ class Codes(nn.Module):
             self.centre.copy_(flat.mean(dim=0))
             self.patterns.copy_(_components(flat - self.centre, width))
             norms = ((flat - self.centre) @ self.patterns).norm(dim=1)
-            self.radius.copy_(norms.median())
+            self.radius.copy_(_ROOM * norms.median())
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, C, h, w) in [0, 1] to (n, d) of norm at most 1."""
@@ -121,7 +122,11 @@ class Energies(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, C, h, w) in [0, 1] to (n, d) of norm at most 1."""
-        return self._scaled(self._raw(images)) @ self.basis
+        return self.every(images) @ self.basis
+
+    def every(self, images: Tensor) -> Tensor:
+        """As :meth:`forward`, before the projection: (n, features) of norm below 1."""
+        return self._scaled(self._raw(images))
 
     def _scaled(self, raw: Tensor) -> Tensor:
         standard = (raw - self.mean) / self.deviation

@@ -38,7 +38,8 @@ from synthkit.synthesizers import image_moments
 from synthkit.synthesizers.base import Progress, built, check_settings, silent
 from synthkit.synthesizers.features import working_shape
 from synthkit.synthesizers.image_model import ImageModel, images_of
-from synthkit.synthesizers.image_moments import Drawer, ImageMoments, moments_events, moments_noise, train
+from synthkit.synthesizers.image_moments import Drawer, ImageMoments
+from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import initialize, seeded
 
@@ -91,8 +92,9 @@ class ImageGan:
         self._warm()
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Two releases of class moments, then private steps; all noise in a ratio that the split asks for."""
-        warm, steps, rate = self._warm().plan(schema, budget), self.discriminator_steps, self.rate(schema)
+        """What the warm start measures, then private steps; all noise in a ratio that the split asks for."""
+        recipe, steps, rate = self._warm(), self.discriminator_steps, self.rate(schema)
+        warm = recipe.plan(schema, budget)
         if not steps:
             return warm
         # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
@@ -100,10 +102,11 @@ class ImageGan:
         moments = (1 - self.share) ** -0.5
 
         def events(scale: float) -> DpEvent:
-            return compose([moments_events(scale * moments, budget), repeat(step_event(scale * relative, rate), steps)])
+            before = recipe.event(recipe.noise(scale * moments, schema, budget), schema, budget)
+            return compose([before, repeat(step_event(scale * relative, rate), steps)])
 
         scale = calibrate(events, budget)
-        noise = {**moments_noise(scale * moments), "discriminator": scale * relative}
+        noise = {**recipe.noise(scale * moments, schema, budget), "discriminator": scale * relative}
         size = math.prod(working_shape(schema.shape)[1:]) / 784
         seconds = (warm.seconds or 0) + 2e-3 * schema.rows * size + steps * (0.1 + 3e-5 * rate * schema.rows)
         seconds += steps / self.steps_per_play * 0.5 * size

@@ -3,30 +3,29 @@
 In steps:
 
     MEASURE  class moments of linear codes and of oriented energies, each once, by the Gaussian mechanism
+    SPLIT    every class into regions of its codes, whose mean images are measured in turn
     JUDGE    the energies' Gaussians tell classes apart: quadratic discriminant analysis, shrunk by the noise
     CHOOSE   of the public images, those that the judge finds likeliest
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
-    DRAW     a class by its noisy count, a code from its Gaussian, a decoded image, slightly moved
-    LABEL    the image's label is the class that the judge sees in it
+    DRAW     a class by its noisy count; a code from its Gaussian, decoded and slightly moved; a picture of one
+             of its regions, varied; the one, the other, or something in between
+    LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
 
-Only MEASURE sees real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
+Only MEASURE, SPLIT and LABEL's training see real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
 (arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
 different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
 are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
 to no image. So codes say what is drawn, and energies judge it. Images near a border between classes are
-kept, with the label that the judge gives: they teach a classifier more than clear cases do. The decoder's
-loss is the sum of four:
-
-    follow   the image's code is the drawn one
-    teach    the judge gives the image its class, and finds it typical of it
-    learn    a chosen public image comes back from its code
-    critic   small patches look like patches of chosen public images (hinge loss, arXiv:1705.02894)
+kept, with the label that they show: they teach a classifier more than clear cases do. Decoded images have
+lines and corners but their own faults, regions' pictures are true but soft: a classifier that learns from both, and
+from blends of them, relies on neither's faults. How the decoder is trained says
+:mod:`~synthkit.synthesizers.image_training`; how classes are split, :mod:`~synthkit.synthesizers.regions`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,27 +40,36 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private
 from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
-from synthkit.privacy.events import compose
-from synthkit.privacy.mechanisms.image_moments import COUNT, ClassMoments, class_moments_event, noisy_class_moments
+from synthkit.privacy.events import compose, repeat
+from synthkit.privacy.mechanisms.dpsgd import step_event
+from synthkit.privacy.mechanisms.image_moments import (
+    BOUND,
+    COUNT,
+    ClassMoments,
+    class_moments_event,
+    noisy_class_moments,
+)
+from synthkit.privacy.mechanisms.region_sums import BOUND as REGION_BOUND
+from synthkit.privacy.mechanisms.region_sums import region_sums_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
-from synthkit.synthesizers.class_gaussians import class_gaussians
+from synthkit.synthesizers.class_gaussians import ClassGaussians, class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
+from synthkit.synthesizers.image_labels import Labels, measured_labels, row_of, sample_rate
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.public_images import declared, public_images
+from synthkit.synthesizers.regions import DETAILS, Regions, measured_regions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Adversary = Callable[[Tensor, Tensor], Tensor]  # energies (b, e) and classes (b,) of drawn images to a loss ()
-_CODES_SHARE = 0.4  # of the zero-concentrated budget; the energies get the rest
+_SHARES = {"codes": 0.2, "energies": 0.25, "regions": 0.25, "labels": 0.3}  # of the zero-concentrated budget
+_DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
-_DRAWN, _PUBLIC = 64, 24  # images a step
-_RATE, _AVERAGE = 3e-3, 0.01
-_FOLLOW, _TEACH, _TYPICAL, _LEARN, _CRITIC = 0.1, 0.05, 0.1, 10.0, 0.1  # weights of the losses
 _BASE_PIXELS = 28 * 28
 
 
@@ -74,6 +82,7 @@ class ImageMoments:
         energies: how many directions of oriented energies.
         public: how many procedural images the bases, the decoder and the critic learn from.
         steps: of the decoder's training.
+        label_steps: private steps of the classifier that labels what is drawn; 0 leaves labels as they were drawn.
         moved: draw images slightly turned, scaled, sheared and shifted: better for training classifiers of
             things that stay what they are then.
         warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
@@ -81,32 +90,50 @@ class ImageMoments:
 
     name: ClassVar[str] = "image_moments"
     takes: ClassVar[str] = "images"
-    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2}  # public bases and post-processing; for audits
+    short: ClassVar[Mapping[str, Any]] = {
+        "public": 600,
+        "steps": 2,
+        "label_steps": 2,
+    }  # public bases and post-processing; for audits
 
     codes: int = 60
     energies: int = 150
     public: int = 16_000
     steps: int = 800
+    label_steps: int = 600
     moved: bool = True
     warm_start: str = ""
 
     def __post_init__(self) -> None:
-        check_settings(self, codes=(2, 500), energies=(2, 500), public=(500, 200_000), steps=(0, 1_000_000))
+        check_settings(
+            self,
+            codes=(2, 500),
+            energies=(2, 500),
+            public=(500, 200_000),
+            steps=(0, 1_000_000),
+            label_steps=(0, 100_000),
+        )
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Two releases of class moments; their noise in the ratio that the budget's split asks for."""
-        scale = calibrate(lambda scale: moments_events(scale, budget), budget)
+        """Class moments twice, region sums, private steps; their noise in the ratio that the budget's split asks for."""
+        scale = calibrate(lambda scale: self.event(self.noise(scale, schema, budget), schema, budget), budget)
         shape = working_shape(schema.shape)
         size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
-        seconds = 10 + 2e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
+        seconds = 10 + 2.6e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
         megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
-        event, note = moments_events(scale, budget), declared(self.warm_start)
-        return Plan(budget, event, moments_noise(scale), seconds=seconds, megabytes=megabytes, note=note)
+        if self.label_steps:
+            seconds += 1.2e-3 * schema.rows * size + self.label_steps * (
+                0.02 + 2e-5 * sample_rate(schema) * schema.rows
+            )
+            megabytes += 0.025 * schema.rows * size
+        noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
+        event = self.event(noise, schema, budget)
+        return Plan(budget, event, noise, seconds=seconds, megabytes=megabytes, note=note)
 
     def fit(self, data: Private[Images, ImageSchema], session: Session, *, progress: Progress = silent) -> ImageModel:
-        """MEASURE, JUDGE, CHOOSE, DECODE."""
+        """MEASURE, SPLIT, JUDGE, CHOOSE, DECODE."""
         draws = seeded(session.noise.public_seed())
         network, chosen, parameters = self.measured(data, session, draws, progress)
         # DECODE
@@ -116,7 +143,7 @@ class ImageMoments:
     def measured(
         self, data: Private[Images, ImageSchema], session: Session, draws: torch.Generator, progress: Progress
     ) -> tuple[Drawer, Tensor, dict[str, Any]]:
-        """MEASURE, JUDGE, CHOOSE: a network whose decoder is not trained yet, chosen public images, parameters."""
+        """MEASURE, SPLIT, JUDGE, CHOOSE: a network whose decoder is not trained yet, chosen public images, parameters."""
         schema = data.schema
         progress(0.0, "drawing public images")
         widths, shape = self._widths(schema), working_shape(schema.shape)
@@ -127,9 +154,18 @@ class ImageMoments:
             _measured(data, session, features, width, what)
             for features, width, what in ((codes, widths[0], "codes"), (energies, widths[1], "energies"))
         ]
+        # SPLIT
+        progress(0.25, "measuring regions")
+        gaussians = class_gaussians(moments[0])
+        details = Codes(shape, min(DETAILS, math.prod(shape)), public)
+        means, spreads = (torch.from_numpy(values).float() for values in (gaussians.means, gaussians.spreads))
+        regions = measured_regions(data, session, codes, details, means, spreads, draws)
         # JUDGE
-        network = Drawer(codes, energies, len(schema.classes), moved=self.moved)
-        network.place(*moments)
+        network = Drawer(codes, energies, regions, moved=self.moved)
+        network.place(gaussians, class_gaussians(moments[1]))
+        # LABEL
+        progress(0.28, "private steps of the labels")
+        measured_labels(data, session, energies, network.labels, self.label_steps)
         initialize_decoder(network.decoder, draws)
         # CHOOSE
         with torch.no_grad():
@@ -138,11 +174,30 @@ class ImageMoments:
         parameters = {
             "codes": widths[0],
             "energies": widths[1],
+            "regions": regions.weights.shape[1],
             "moved": self.moved,
             "counts": moments[1].counts.tolist(),
             "counts_sigma": moments[1].sigma / COUNT,
         }
         return network, chosen, parameters
+
+    def noise(self, scale: float, schema: ImageSchema, budget: Budget) -> dict[str, float]:
+        """Noise of everything that is measured, by the budget's split."""
+        shares = {what: share for what, share in _SHARES.items() if self.label_steps or what != "labels"}
+        noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
+        noise["regions"] *= REGION_BOUND / BOUND
+        if self.label_steps:
+            # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
+            noise["labels"] *= sample_rate(schema) * math.sqrt(self.label_steps) / (BOUND * budget.unit.max_rows)
+        return noise
+
+    def event(self, noise: Mapping[str, float], schema: ImageSchema, budget: Budget) -> DpEvent:
+        """What it costs."""
+        events = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
+        events.append(region_sums_event(noise["regions"], budget))
+        if self.label_steps:
+            events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
+        return compose(events)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:
         """Small images have fewer patterns than asked for."""
@@ -150,18 +205,8 @@ class ImageMoments:
         return min(self.codes, values), min(self.energies, values)
 
 
-def moments_noise(scale: float) -> dict[str, float]:
-    """Noise of the two releases of class moments, by the budget's split."""
-    return {"codes": scale * _CODES_SHARE**-0.5, "energies": scale * (1 - _CODES_SHARE) ** -0.5}
-
-
-def moments_events(scale: float, budget: Budget) -> DpEvent:
-    """What they cost."""
-    return compose([class_moments_event(sigma, budget) for sigma in moments_noise(scale).values()])
-
-
 class Drawer(nn.Module):
-    """Codes' Gaussians, a decoder, and the energies' judge."""
+    """Codes' Gaussians, a decoder, regions, and the energies' judge."""
 
     shares: Tensor  # (K,)
     code_means: Tensor  # (K, d)
@@ -170,11 +215,13 @@ class Drawer(nn.Module):
     whiten: Tensor  # (K, e, e)
     log_volumes: Tensor  # (K,)
 
-    def __init__(self, codes: Codes, energies: Energies, classes: int, *, moved: bool) -> None:
+    def __init__(self, codes: Codes, energies: Energies, regions: Regions, *, moved: bool) -> None:
         super().__init__()
-        self.codes, self.energies, self.moved = codes, energies, moved
+        self.codes, self.energies, self.regions, self.moved = codes, energies, regions, moved
+        classes = len(regions.scatter)
         d, e = codes.patterns.shape[1], energies.basis.shape[1]
         self.decoder = Decoder(codes.shape, d, classes)
+        self.labels = Labels(len(energies.mean) + 1, classes)
         self.register_buffer("shares", torch.full((classes,), 1 / classes))
         self.register_buffer("code_means", torch.zeros(classes, d))
         self.register_buffer("code_spreads", torch.zeros(classes, d, d))
@@ -182,9 +229,8 @@ class Drawer(nn.Module):
         self.register_buffer("whiten", torch.zeros(classes, e, e))
         self.register_buffer("log_volumes", torch.zeros(classes))
 
-    def place(self, of_codes: ClassMoments, of_energies: ClassMoments) -> None:
-        """JUDGE: the Gaussians of released moments. Counts are those with the smaller noise."""
-        codes, energies = class_gaussians(of_codes), class_gaussians(of_energies)
+    def place(self, codes: ClassGaussians, energies: ClassGaussians) -> None:
+        """JUDGE: released Gaussians. Counts are those with the smaller noise."""
         for name, value in (
             ("shares", energies.shares),
             ("code_means", codes.means),
@@ -229,7 +275,12 @@ class Drawer(nn.Module):
         images = self.decode(self.draw_codes(classes, draws), classes)
         if self.moved:
             images = _moved(images, draws)
-        return images, self.judge(self.energies(images)).argmax(dim=1)
+        # A third decoded, a third of a region, a third blends.
+        decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 1).clamp(0, 1)
+        images = decoded * images + (1 - decoded) * self.regions.draw(classes, draws)
+        shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
+        likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
+        return images, likely.argmax(dim=1)
 
 
 def _measured(
@@ -243,86 +294,6 @@ def _measured(
         return found
 
     return noisy_class_moments(data, session, features_of, width, session.plan.noise[what], f"{width} {what}")
-
-
-def train(
-    network: Drawer,
-    chosen: Tensor,
-    steps: int,
-    draws: torch.Generator,
-    progress: Callable[[float], None],
-    rate: float = _RATE,
-    adversary: Adversary | None = None,
-) -> None:
-    """DECODE: the decoder of ``network``, on chosen public images and on codes of the classes.
-
-    Args:
-        network: its decoder is trained, the rest is not.
-        chosen: public images (n, C, h, w).
-        steps: how many.
-        draws: all chance.
-        progress: told the share that is done.
-        rate: of learning, at its highest.
-        adversary: asked at every step for one more loss.
-    """
-    decoder = network.decoder.requires_grad_(True)
-    critic = _critic(chosen.shape[1], draws)
-    forger = torch.optim.Adam(decoder.parameters(), rate, betas=(0.8, 0.99))
-    expert = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.99))
-    average = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
-    width, reach = network.means.shape[1], network.codes.radius**2
-    with torch.no_grad():
-        places = torch.cat([network.codes(part) for part in chosen.split(500)])
-    for step in range(steps):
-        for group in forger.param_groups:
-            group["lr"] = rate * max(0.02, min(1, step / 50) * (1 - step / steps))
-        picked = torch.randint(len(chosen), (_PUBLIC,), generator=draws)
-        classes = torch.multinomial(network.shares, _DRAWN, replacement=True, generator=draws)
-        others = torch.randint(len(network.shares), (_PUBLIC,), generator=draws)
-        codes = network.draw_codes(classes, draws)
-        images = network.decode(torch.cat([places[picked], codes]), torch.cat([others, classes]))
-        back, drawn = images[:_PUBLIC], images[_PUBLIC:]
-        energies = network.energies(drawn)
-        distances = network.distances(energies)
-        own = distances.gather(1, classes[:, None])[:, 0] / width
-        gap = network.codes.places(drawn) - codes
-        loss = (
-            _FOLLOW * reach * gap.square().sum(dim=1).mean()
-            + _TEACH * F.cross_entropy(0.2 * network.likelihoods(distances), classes)
-            + _TYPICAL * F.relu(own - 0.8).mean()
-            + _LEARN * (back - chosen[picked]).square().mean()
-            - _CRITIC * critic(drawn).mean()
-        )
-        if adversary is not None:
-            loss = loss + adversary(energies, classes)
-        forger.zero_grad()
-        loss.backward()
-        forger.step()
-        for name, tensor in decoder.state_dict().items():
-            average[name].lerp_(tensor, _AVERAGE if step > 100 or adversary is not None else 1.0)
-        real = chosen[torch.randint(len(chosen), (_DRAWN,), generator=draws)]
-        doubt = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(drawn.detach())).mean()
-        expert.zero_grad()
-        doubt.backward()
-        expert.step()
-        if step % 20 == 0:
-            progress(step / steps)
-    decoder.load_state_dict(average)
-    decoder.requires_grad_(False)
-
-
-def _critic(channels: int, draws: torch.Generator) -> nn.Module:
-    """Scores of small patches: (b, C, h, w) to (b, 1, h / 2, w / 2)."""
-    with torch.random.fork_rng(devices=[]):
-        critic = nn.Sequential(
-            nn.Conv2d(channels, 24, 4, 2, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(24, 48, 3, 1, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(48, 1, 3, 1, 1),
-        )
-    initialize_decoder(critic, draws)
-    return critic
 
 
 def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
@@ -345,10 +316,11 @@ def load(
     """Read a saved model, of this method or of one with the same network; its digests have been checked."""
     shape = working_shape(schema.shape)
     codes, energies = Codes(shape, parameters["codes"]), Energies(shape, parameters["energies"])
-    network = Drawer(codes, energies, len(schema.classes), moved=parameters["moved"])
+    regions = Regions(shape, len(schema.classes), parameters["regions"])
+    network = Drawer(codes, energies, regions, moved=parameters["moved"])
     read_network(network, folder)
-    network.decoder.requires_grad_(False)
+    network.requires_grad_(False)
     return ImageModel(schema, method, network.eval(), parameters)
 
 
-__all__ = ["Adversary", "Drawer", "ImageMoments", "load", "moments_events", "moments_noise", "train"]
+__all__ = ["Drawer", "ImageMoments", "load"]

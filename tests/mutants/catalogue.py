@@ -721,7 +721,23 @@ def _image_mutants() -> list[Mutant]:
     mechanism = "synthkit/privacy/mechanisms/image_moments.py"
     moments = "synthkit/privacy/mechanisms/moments.py"
     recipe = "synthkit/synthesizers/image_moments.py"
+    regions = "synthkit/privacy/mechanisms/region_sums.py"
     found: list[tuple[str, dict[str, Patches], str]] = [
+        (
+            "images: a region's features are left out of the bound",
+            {regions: (("math.sqrt(COUNT**2 + 1)", "math.sqrt(COUNT**2 + 0.25)"),)},
+            "the noise is for fewer numbers than are released",
+        ),
+        (
+            "images: exact sums of regions",
+            {regions: (("noisy[regions:].reshape(regions, width)", "sums / UNIT_STEPS"),)},
+            "a region of few images shows them",
+        ),
+        (
+            "images: a unit counts as one image in its region",
+            {regions: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows, _SOURCE", "BOUND, _SOURCE"))},
+            "a patient's second scan is not protected",
+        ),
         (
             "images: a block is left out of the bound",
             {mechanism: (("math.sqrt(COUNT**2 + MEAN**2 + CLASS**2 + 1)", "math.sqrt(COUNT**2 + MEAN**2 + 0.5)"),)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from tests.images import images
 from tests.synthesizers.contract import check_encrypted
 
 BUDGET = Budget(5.0, 1e-4)
-QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3)
+QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3, label_steps=3)
 
 
 def schema(**changes: object) -> ImageSchema:
@@ -71,7 +72,11 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
     _, session = fitted(public=schema(unit=unit), budget=Budget(5.0, 1e-4, adjacency, unit))
     assert session.spent == pytest.approx(session.plan.epsilon)
     assert 0.99 * 5 < session.spent <= 5
-    assert [charge.what for charge in session.trace] == ["12 codes", "16 energies"]
+    assert [charge.what for charge in session.trace] == [
+        "12 codes",
+        "16 energies",
+        "96 patterns of 1 regions a class",
+    ] + 3 * ["gradient of the labels"]
 
 
 def test_a_fit_that_is_not_in_the_plan_is_refused() -> None:
@@ -170,7 +175,7 @@ def test_tiny_sets_are_legal(rows: int) -> None:
 )
 def test_any_size(height: int, width: int, channels: int) -> None:
     public = schema(height=height, width=width, channels=channels)
-    model, _ = fitted(ImageMoments(codes=8, energies=8, public=500, steps=1), public, rows=6)
+    model, _ = fitted(ImageMoments(codes=8, energies=8, public=500, steps=1, label_steps=2), public, rows=6)
     assert model.sample(3).pixels.shape == (3, channels, height, width)
 
 
@@ -179,7 +184,7 @@ def test_one_class() -> None:
 
 
 def test_classes_come_as_often_as_they_were_counted() -> None:
-    model, _ = fitted(budget=Budget(1e4, 1e-4))
+    model, _ = fitted(replace(QUICK, label_steps=0), budget=Budget(1e4, 1e-4))
     counted = np.bincount(np.asarray(locked(schema())._Private__value.labels), minlength=3) / 90  # type: ignore[attr-defined]
     np.testing.assert_allclose(model.network.shares.numpy(), counted, atol=0.01)
 

@@ -48,7 +48,7 @@ COUNT, MEAN, CLASS = 0.1, 0.5, 0.5
 BOUND = math.sqrt(COUNT**2 + MEAN**2 + CLASS**2 + 1)
 _SOURCE = "Gaussian mechanism, Dwork and Roth 2014, appendix A; noise rounded to a grid"
 _CHUNK = 2_000  # vectors that are held at a time
-_STEPS = 2.0**16
+UNIT_STEPS = 2.0**16  # in the length 1
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def noisy_class_moments(
             counts[c] += len(mine)
             sums[c] += mine.sum(axis=0).astype(np.int64)
             products[c] += (mine.T @ mine).astype(np.int64)
-    first, second = sums / _STEPS, products / _STEPS**2
-    pooled = products.sum(axis=0) / _STEPS**2
+    first, second = sums / UNIT_STEPS, products / UNIT_STEPS**2
+    pooled = products.sum(axis=0) / UNIT_STEPS**2
     parts = [COUNT * counts, MEAN * first, CLASS * _packed(second), _packed(pooled)]
     flat = session.release(charge, np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts]))
     ends = np.cumsum([part.size for part in parts])[:-1]
@@ -131,14 +131,19 @@ def noisy_class_moments(
 def _steps(
     pixels: NDArray[np.uint8], features_of: Callable[[NDArray[np.uint8]], NDArray[np.floating]], width: int
 ) -> NDArray[np.float64]:
-    """Features (b, d) of each image on its own, as whole multiples of 1 / _STEPS."""
+    """Features (b, d) of each image on its own, as whole multiples of 1 / UNIT_STEPS."""
     vectors = np.zeros((len(pixels), width))
     for i in range(len(pixels)):
         one = np.asarray(features_of(pixels[i : i + 1]), dtype=np.float64)
         if one.shape != (1, width):
             raise MethodError(f"noisy_class_moments needs {width} features of an image")
         vectors[i] = one[0]
-    return np.trunc(_clip(vectors) * _STEPS)
+    return whole_steps(vectors)
+
+
+def whole_steps(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors (b, d) cut to the unit ball, as whole multiples of 1 / UNIT_STEPS; each by itself."""
+    return np.trunc(_clip(vectors) * UNIT_STEPS)
 
 
 def _clip(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,4 +170,14 @@ def _unpacked(packed: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return matrices
 
 
-__all__ = ["BOUND", "CLASS", "COUNT", "MEAN", "ClassMoments", "class_moments_event", "noisy_class_moments"]
+__all__ = [
+    "BOUND",
+    "CLASS",
+    "COUNT",
+    "MEAN",
+    "UNIT_STEPS",
+    "ClassMoments",
+    "class_moments_event",
+    "noisy_class_moments",
+    "whole_steps",
+]
