@@ -37,7 +37,7 @@ from tests.release.forging import refresh
 from tests.release.test_companions import manifest_in, seal
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A house whose release meets everything; its log's heads are signed."""
     folder = tmp_path_factory.mktemp("compliant")
@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def release(place: Path) -> Path:
     return place / "release"
 
@@ -126,7 +126,7 @@ def test_there_are_eighteen_kinds() -> None:
     assert set(SAYS) == set(NAMED) == set(IDENTIFIERS) == set(VALUES) | {"biometrics", "photographs"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def planted(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tuple[str, str]]]:
     """Three careless releases: their columns say what they hold, or are named so, or hold values of that form."""
     folder = tmp_path_factory.mktemp("planted")
@@ -446,7 +446,7 @@ def test_two_packs_of_one_name_are_refused(release: Path, tmp_path: Path) -> Non
 # Pages and the command
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def written(place: Path, release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written") / "report"
     compliance.write(compliance.report(release, trust=place / "keys.toml"), folder)
