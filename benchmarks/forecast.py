@@ -1,6 +1,6 @@
 """The forecast of time and memory in `plan`, against what a fit takes.
 
-    python benchmarks/forecast.py -o forecast.json
+    python benchmarks/forecast.py --method tabular_vae -o forecast.json
 
 Tables of random codes, of several shapes; each in a process of its own, so that peak memory is its own.
 """
@@ -30,21 +30,22 @@ SHAPES = [(5_000, 8, 8), (30_000, 15, 16), (30_000, 40, 8), (200_000, 15, 16)]  
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=3, type=int, metavar=("ROWS", "COLUMNS", "CATEGORIES"))
+    parser.add_argument("--method", default="tabular_gan")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(*options.one)))
+        print(json.dumps(measure(options.method, *options.one)))
         return
     rows = []
     for shape in SHAPES:
-        command = [sys.executable, __file__, "--one", *map(str, shape)]
+        command = [sys.executable, __file__, "--method", options.method, "--one", *map(str, shape)]
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         rows.append(json.loads(shown.splitlines()[-1]))
-    report("forecast", rows, options.output)
+    report(f"forecast of {options.method}", rows, options.output)
 
 
-def measure(rows: int, columns: int, categories: int) -> dict[str, float]:
-    """Plan and fit the GAN on a random table."""
+def measure(name: str, rows: int, columns: int, categories: int) -> dict[str, float]:
+    """Plan and fit a method on a random table."""
     kind = Categorical(categories=tuple(f"v{k}" for k in range(categories)))
     target = Categorical(categories=("no", "yes"))
     schema = Schema(
@@ -52,7 +53,7 @@ def measure(rows: int, columns: int, categories: int) -> dict[str, float]:
     )
     rng = np.random.default_rng(0)
     codes = {name: rng.integers(0, size, rows).astype(np.int32) for name, size in schema.domain.items()}
-    recipe = method("tabular_gan")
+    recipe = method(name)
     plan = recipe.plan(schema, Budget(1.0, 1e-7))
     start = time.perf_counter()
     recipe.fit(Private(Table(codes, None, rows), dataset="random", schema=schema), Session(plan))
