@@ -18,7 +18,7 @@ Internal: exact figures of real rows, for nobody but the steward.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -380,18 +380,13 @@ def _nearest(
 ) -> NDArray[np.int64]:
     """Per target the rows of ``among`` that are nearest by ``places``, ``(targets, count)``; ties by lot (Gower 1971)."""
     order = rng.permutation(len(among))
-    scales = [_scale(targets, among, place) for place in places]
-    found = []
-    for start in range(0, len(targets), _CHUNK):
-        rows = targets.values[start : start + _CHUNK]
-        distance = np.zeros((len(rows), len(among)), np.float32)
-        for place, scale in zip(places, scales, strict=True):
-            distance += _apart(rows[:, place], among.values[order, place], scale)
-        found.append(
-            order[np.argsort(distance, axis=1, kind="stable")[:, :count]]
-            if count > 1
-            else order[distance.argmin(1)[:, None]]
-        )
+    scales = {place: _scale(targets, among, place) for place in places}
+    found = [
+        order[np.argsort(distance, axis=1, kind="stable")[:, :count]]
+        if count > 1
+        else order[distance.argmin(1)[:, None]]
+        for distance in _distances(targets, among, order, scales)
+    ]
     return np.concatenate(found).astype(np.int64)
 
 
@@ -406,14 +401,21 @@ def nearest(
         order: of ``among``; of equally near ones, the first is taken.
         scales: per column of the table its range, which is public; None of labels.
     """
-    found = [np.zeros(0, np.int64)]
+    by = {place: scales[place] for place in places}
+    found = [order[distance.argmin(1)] for distance in _distances(targets, among, order, by)]
+    return np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def _distances(
+    targets: Rows, among: Rows, order: NDArray[np.int64], scales: Mapping[int, float | None]
+) -> Iterator[NDArray[np.float32]]:
+    """Distances to all of ``among``, in that order, by the columns that have a scale; some targets at a time."""
     for start in range(0, len(targets), _CHUNK):
         rows = targets.values[start : start + _CHUNK]
         distance = np.zeros((len(rows), len(among)), np.float32)
-        for place in places:
-            distance += _apart(rows[:, place], among.values[order, place], scales[place])
-        found.append(order[distance.argmin(1)])
-    return np.concatenate(found)
+        for place, scale in scales.items():
+            distance += _apart(rows[:, place], among.values[order, place], scale)
+        yield distance
 
 
 def _scale(targets: Rows, among: Rows, place: int) -> float | None:

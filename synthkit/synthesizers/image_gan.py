@@ -31,7 +31,7 @@ from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import compose, repeat
 from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
-from synthkit.privacy.mechanisms.image_moments import BOUND
+from synthkit.privacy.mechanisms.image_moments import steps_beside
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers import image_moments
@@ -97,8 +97,7 @@ class ImageGan:
         warm = recipe.plan(schema, budget)
         if not steps:
             return warm
-        # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
-        relative = rate * math.sqrt(steps / self.share) / (BOUND * budget.unit.max_rows)
+        relative = steps_beside(rate, steps, budget) * self.share**-0.5
         moments = (1 - self.share) ** -0.5
 
         def events(scale: float) -> DpEvent:

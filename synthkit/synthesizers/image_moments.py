@@ -11,8 +11,8 @@ In steps:
              of its regions, varied; the one, the other, or something in between
     LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
 
-Only MEASURE, SPLIT and LABEL's training see real images; all else is post-processing, and free. Harder, Adamczewski and Park 2021
-(arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
+Only MEASURE, SPLIT and LABEL's training see real images; all else is post-processing, and free. Harder,
+Adamczewski and Park 2021 (arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
 different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
 are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
 to no image. So codes say what is drawn, and energies judge it. Images near a border between classes are
@@ -48,6 +48,7 @@ from synthkit.privacy.mechanisms.image_moments import (
     ClassMoments,
     class_moments_event,
     noisy_class_moments,
+    steps_beside,
 )
 from synthkit.privacy.mechanisms.region_sums import BOUND as REGION_BOUND
 from synthkit.privacy.mechanisms.region_sums import region_sums_event
@@ -90,11 +91,7 @@ class ImageMoments:
 
     name: ClassVar[str] = "image_moments"
     takes: ClassVar[str] = "images"
-    short: ClassVar[Mapping[str, Any]] = {
-        "public": 600,
-        "steps": 2,
-        "label_steps": 2,
-    }  # public bases and post-processing; for audits
+    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2, "label_steps": 2}  # for audits
 
     codes: int = 60
     energies: int = 150
@@ -187,8 +184,7 @@ class ImageMoments:
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
         noise["regions"] *= REGION_BOUND / BOUND
         if self.label_steps:
-            # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
-            noise["labels"] *= sample_rate(schema) * math.sqrt(self.label_steps) / (BOUND * budget.unit.max_rows)
+            noise["labels"] *= steps_beside(sample_rate(schema), self.label_steps, budget)
         return noise
 
     def event(self, noise: Mapping[str, float], schema: ImageSchema, budget: Budget) -> DpEvent:

@@ -30,7 +30,7 @@ from synthkit.privacy.accounting import calibrate
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.events import compose, repeat
 from synthkit.privacy.mechanisms.dpsgd import NoisyGradients, step_event
-from synthkit.privacy.mechanisms.image_moments import BOUND, COUNT, class_moments_event, noisy_class_moments
+from synthkit.privacy.mechanisms.image_moments import COUNT, class_moments_event, noisy_class_moments, steps_beside
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
@@ -95,8 +95,7 @@ class ImageVae:
         """One release of class moments, then private steps; noise in the ratio that the split asks for."""
         rate, steps = self._rate(schema), self.steps
         moments = self.share**-0.5 if steps else 1.0
-        # As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split by, priced exactly.
-        relative = rate * math.sqrt(max(steps, 1) / (1 - self.share)) / (BOUND * budget.unit.max_rows)
+        relative = steps_beside(rate, steps, budget) * (1 - self.share) ** -0.5
 
         def events(scale: float) -> DpEvent:
             prior = class_moments_event(scale * moments, budget)

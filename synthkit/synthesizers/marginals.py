@@ -1,7 +1,7 @@
 """From noisy marginals to one consistent start: columns independent given a class.
 
-Post-processing of released counts, denoised first (``posterior.py``). Repeated measurements of one margin are averaged by their
-precision, negative counts are projected away (Euclidean projection onto the simplex), and each
+Post-processing of released counts, denoised first (``posterior.py``). Repeated measurements of one margin are
+averaged by their precision, negative counts are projected away (Euclidean projection onto the simplex), and each
 table is fitted to its margins by iterative proportional fitting (Deming and Stephan 1940).
 """
 

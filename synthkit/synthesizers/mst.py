@@ -101,7 +101,7 @@ class Mst:
         progress(0.8, "fitting")
         zeros = structural_zeros(schema, _CELLS)
         model = fitted(None, released[: len(columns)], schema, zeros, self.iterations)
-        if clear := _clear(released)[len(columns) :]:
+        if clear := _clear(released[: len(columns)], released[len(columns) :]):
             model = fitted(model, clear, schema, zeros, self.iterations)
         progress(1.0, "fitted")
         return TreeModel(schema, self.name, model.graphical, tuple(released))
@@ -145,19 +145,17 @@ def load(folder: Place, parameters: Mapping[str, Any], schema: Schema) -> TreeMo
     return load_tree_model(folder, parameters, schema, Mst.name)
 
 
-def _clear(released: Sequence[NoisyMarginal]) -> list[NoisyMarginal]:
-    """The columns, and the pairs that noise alone would hardly have brought so far from independence.
+def _clear(columns: Sequence[NoisyMarginal], pairs: Sequence[NoisyMarginal]) -> list[NoisyMarginal]:
+    """The pairs that noise alone would hardly have brought so far from independence.
 
     A pair of independent columns misses their product by about one variance of the noise a cell; the mean of c
     such squares spreads by sqrt(2 / c).
     """
-    columns = [marginal for marginal in released if len(marginal.columns) == 1]
-    apart, clear = _independence(columns), list(columns)
-    for marginal in released:
-        if len(marginal.columns) == 2:
-            misfit = float(np.mean(((marginal.counts - apart(marginal.columns)) / marginal.sigma) ** 2))
-            if misfit > 1 + _STANDS_OUT * math.sqrt(2 / marginal.counts.size):
-                clear.append(marginal)
+    apart, clear = _independence(columns), []
+    for pair in pairs:
+        misfit = float(np.mean(((pair.counts - apart(pair.columns)) / pair.sigma) ** 2))
+        if misfit > 1 + _STANDS_OUT * math.sqrt(2 / pair.counts.size):
+            clear.append(pair)
     return clear
 
 

@@ -35,6 +35,7 @@ from synthkit.privacy.events import compose, repeat
 from synthkit.privacy.mechanisms.counts import counts_event, noisy_histogram
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
+from synthkit.synthesizers.marginals import simplex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,7 +225,7 @@ def _wanted(table: Siblings, independent: NDArray[np.float64]) -> NDArray[np.flo
     """The table that chains should have: what was released, as far as it stands out of its noise.
 
     The gap to what children that know nothing of each other show is shrunk by the share of it that is noise (James and
-    Stein 1961, the positive part), and the table projected onto distributions (Duchi and others 2008).
+    Stein 1961, the positive part), and the table projected onto distributions.
     """
     rows = float(table.counts.sum())
     deviation = table.sigma * math.sqrt(table.counts.size)
@@ -233,16 +234,7 @@ def _wanted(table: Siblings, independent: NDArray[np.float64]) -> NDArray[np.flo
     gap = table.counts / rows - independent
     length = float(np.square(gap).sum())
     kept = max(0.0, 1 - (deviation / rows) ** 2 / length) if length > 0 else 0.0
-    return _projected(independent + kept * gap)
-
-
-def _projected(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest distribution."""
-    down = np.sort(shares)[::-1]
-    over = (np.cumsum(down) - 1) / np.arange(1, len(down) + 1)
-    level = over[np.flatnonzero(down > over)[-1]]
-    nearest: NDArray[np.float64] = np.maximum(shares - level, 0.0)
-    return nearest
+    return simplex(independent + kept * gap)
 
 
 __all__ = ["NOISE", "POOL", "Relation", "Siblings", "arranged", "columns", "measured", "noise", "priced", "relations"]

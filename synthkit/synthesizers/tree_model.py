@@ -1,9 +1,10 @@
 """What a method that measures marginals releases: a graphical model fitted to all of them.
 
 A measurement is denoised (``posterior.py``) by what was expected of it: independent columns, or the model
-before. Each column by itself is one more target, the mean of what all measurements say of it. And fitting stops early, on purpose: the true table misses a noisy cell by one standard deviation, so
-a model that comes much nearer has learnt noise. It goes towards the measurements only until the mean
-squared gap of a cell is ``MISFIT`` of its posterior variances (Morozov's discrepancy principle, 1966).
+before. Each column by itself is one more target, the mean of what all measurements say of it. And fitting
+stops early, on purpose: the true table misses a noisy cell by one standard deviation, so a model that comes
+much nearer has learnt noise. It goes towards the measurements only until the mean squared gap of a cell is
+``MISFIT`` of its posterior variances (Morozov's discrepancy principle, 1966).
 """
 
 from __future__ import annotations

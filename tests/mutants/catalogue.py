@@ -735,7 +735,7 @@ def _image_mutants() -> list[Mutant]:
         ),
         (
             "images: a unit counts as one image in its region",
-            {regions: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows, _SOURCE", "BOUND, _SOURCE"))},
+            {regions: (("sum_event(sigma, BOUND, budget)", "sum_event(sigma, BOUND / budget.unit.max_rows, budget)"), ("BOUND * budget.unit.max_rows, _SOURCE", "BOUND, _SOURCE"))},
             "a patient's second scan is not protected",
         ),
         (
@@ -750,7 +750,7 @@ def _image_mutants() -> list[Mutant]:
         ),
         (
             "images: a unit counts as one image",
-            {mechanism: (("sigma / (BOUND * budget.unit.max_rows)", "sigma / BOUND"), ("BOUND * budget.unit.max_rows\n", "BOUND\n"))},
+            {mechanism: (("sum_event(sigma, BOUND, budget)", "sum_event(sigma, BOUND / budget.unit.max_rows, budget)"), ("BOUND * budget.unit.max_rows\n", "BOUND\n"))},
             "a patient's second scan is not protected",
         ),
         (

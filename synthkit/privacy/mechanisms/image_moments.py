@@ -29,7 +29,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dp_accounting
 import numpy as np
 from dp_accounting import DpEvent
 
@@ -38,6 +37,7 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private, reveal
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
+from synthkit.privacy.mechanisms.moments import sum_event
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
 
@@ -74,7 +74,15 @@ class ClassMoments:
 
 def class_moments_event(sigma: float, budget: Budget) -> DpEvent:
     """The cost of one release of class moments with noise ``sigma``."""
-    return dp_accounting.GaussianDpEvent(sigma / (BOUND * budget.unit.max_rows))
+    return sum_event(sigma, BOUND, budget)
+
+
+def steps_beside(sample_rate: float, steps: int, budget: Budget) -> float:
+    """The noise multiplier of so many steps of DP-SGD that cost about as much as one release with noise 1.
+
+    As if a step were a Gaussian mechanism with q^2 of its cost: near enough to split a budget by, never to price one.
+    """
+    return sample_rate * math.sqrt(steps) / (BOUND * budget.unit.max_rows)
 
 
 def noisy_class_moments(
@@ -179,5 +187,6 @@ __all__ = [
     "ClassMoments",
     "class_moments_event",
     "noisy_class_moments",
+    "steps_beside",
     "whole_steps",
 ]

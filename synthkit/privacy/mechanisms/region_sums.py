@@ -26,7 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dp_accounting
 import numpy as np
 from dp_accounting import DpEvent
 
@@ -36,6 +35,7 @@ from synthkit.data.private import Private, reveal
 from synthkit.errors import MethodError
 from synthkit.privacy.budget import Budget
 from synthkit.privacy.mechanisms.image_moments import UNIT_STEPS, whole_steps
+from synthkit.privacy.mechanisms.moments import sum_event
 from synthkit.privacy.plan import Charge
 from synthkit.privacy.session import Session
 
@@ -67,7 +67,7 @@ class RegionSums:
 
 def region_sums_event(sigma: float, budget: Budget) -> DpEvent:
     """The cost of one release of region sums with noise ``sigma``."""
-    return dp_accounting.GaussianDpEvent(sigma / (BOUND * budget.unit.max_rows))
+    return sum_event(sigma, BOUND, budget)
 
 
 def noisy_region_sums(
