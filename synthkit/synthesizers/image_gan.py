@@ -132,6 +132,7 @@ class ImageGan:
                 adversary=rival,
             )
             rival.finish()
+        parameters |= warm.styled(data, session, network, draws)
         return ImageModel(data.schema, self.name, network.eval(), parameters)
 
     def rate(self, schema: ImageSchema) -> float:

@@ -2,7 +2,8 @@
 
 Softmax regression on all oriented energies (:class:`~synthkit.synthesizers.features.Energies`, before they are
 projected). Frozen features under a linear layer are what DP-SGD learns best: Tramèr and Boneh 2021
-(arXiv:2011.11660). A clip far below the usual gradient, momentum, and a rate that falls to nearly nothing.
+(arXiv:2011.11660). A clip below the usual gradient, momentum, and a rate that falls to nearly nothing; at its start, the
+noise of a step is as large as everywhere, so that less noise is used up by longer steps.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _RATE = 0.04  # probability with which a unit joins a step
 _MOST_SAMPLED = 4_000  # images a step, expected
-_CLIP, _PACE, _MOMENTUM, _SLOWEST = 0.1, 40.0, 0.9, 0.05
+_CLIP, _MOMENTUM, _SLOWEST = 0.3, 0.9, 0.05
+_STRIDE = 0.06  # noise of a step, in clips
 _CONSTANT = 0.3  # a feature that is the same for all
 
 
@@ -85,11 +87,12 @@ def measured_labels(
         what="labels",
     )
     weight, pace = labels.layer.weight, torch.zeros_like(labels.layer.weight)
+    stride = _STRIDE * sample_rate(schema) * schema.rows / session.plan.noise["labels"]
     for step in range(steps):
         (gradient,) = gradients.step()
         with torch.no_grad():
             pace.mul_(_MOMENTUM).add_(gradient)
-            weight.sub_(_PACE * max(_SLOWEST, 1 - step / steps) * pace)
+            weight.sub_(stride * max(_SLOWEST, 1 - step / steps) * pace)
     labels.requires_grad_(False)
 
 

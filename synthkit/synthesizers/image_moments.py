@@ -7,11 +7,12 @@ In steps:
     JUDGE    the energies' Gaussians tell classes apart: quadratic discriminant analysis, shrunk by the noise
     CHOOSE   of the public images, those that the judge finds likeliest
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
-    DRAW     a class by its noisy count; a code from its Gaussian, decoded and slightly moved; a picture of one
-             of its regions, varied; the one, the other, or something in between
+    STYLE    which way of drawing teaches a small classifier most, counted with noise on real images
+    DRAW     a class by its noisy count; a code from its Gaussian, decoded; a picture of one of its regions, varied; the
+             one, the other, or something in between; slightly moved, and towards its class, if that is the style
     LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
 
-Only MEASURE, SPLIT and LABEL's training see real images; all else is post-processing, and free. Harder,
+Only MEASURE, SPLIT, STYLE and LABEL's training see real images; all else is post-processing, and free. Harder,
 Adamczewski and Park 2021 (arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
 different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
 are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -59,18 +60,26 @@ from synthkit.synthesizers.class_gaussians import ClassGaussians, class_gaussian
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_labels import Labels, measured_labels, row_of, sample_rate
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.image_styles import Style, best_style, styles
 from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.public_images import declared, public_images
-from synthkit.synthesizers.regions import DETAILS, Regions, measured_regions
+from synthkit.synthesizers.regions import DETAILS, PASSES, Regions, measured_regions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SHARES = {"codes": 0.2, "energies": 0.25, "regions": 0.25, "labels": 0.3}  # of the zero-concentrated budget
+_SHARES = {  # of the zero-concentrated budget
+    "codes": 0.18,
+    "energies": 0.2,
+    "regions": 0.3,
+    "labels": 0.29,
+    "styles": 0.03,
+}
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
+_STRIDES = 5  # in which an image is moved towards its class
 _BASE_PIXELS = 28 * 28
 
 
@@ -84,20 +93,23 @@ class ImageMoments:
         public: how many procedural images the bases, the decoder and the critic learn from.
         steps: of the decoder's training.
         label_steps: private steps of the classifier that labels what is drawn; 0 leaves labels as they were drawn.
-        moved: draw images slightly turned, scaled, sheared and shifted: better for training classifiers of
-            things that stay what they are then.
+        moved: images may be drawn slightly turned, scaled, sheared and shifted, if that turns out to be better; false for
+            things that do not stay what they are then.
+        style_draws: images that a classifier learns from, of each style that images could be drawn in, before the best is
+            chosen with privacy; 0 chooses none.
         warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
     """
 
     name: ClassVar[str] = "image_moments"
     takes: ClassVar[str] = "images"
-    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2, "label_steps": 2}  # for audits
+    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2, "label_steps": 2, "style_draws": 20}
 
     codes: int = 60
     energies: int = 150
     public: int = 16_000
     steps: int = 800
-    label_steps: int = 600
+    label_steps: int = 1500
+    style_draws: int = 5_000
     moved: bool = True
     warm_start: str = ""
 
@@ -109,6 +121,7 @@ class ImageMoments:
             public=(500, 200_000),
             steps=(0, 1_000_000),
             label_steps=(0, 100_000),
+            style_draws=(0, 1_000_000),
         )
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
@@ -125,16 +138,21 @@ class ImageMoments:
                 0.02 + 2e-5 * sample_rate(schema) * schema.rows
             )
             megabytes += 0.025 * schema.rows * size
+        if self.style_draws:
+            seconds += len(styles(moved=self.moved)) * (5e-3 * self.style_draws + 2.5e-4 * schema.rows) * size
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
         return Plan(budget, event, noise, seconds=seconds, megabytes=megabytes, note=note)
 
     def fit(self, data: Private[Images, ImageSchema], session: Session, *, progress: Progress = silent) -> ImageModel:
-        """MEASURE, SPLIT, JUDGE, CHOOSE, DECODE."""
+        """MEASURE, SPLIT, JUDGE, CHOOSE, DECODE, STYLE."""
         draws = seeded(session.noise.public_seed())
         network, chosen, parameters = self.measured(data, session, draws, progress)
         # DECODE
-        train(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.7 * share, "training the decoder"))
+        train(network, chosen, self.steps, draws, lambda share: progress(0.3 + 0.5 * share, "training the decoder"))
+        # STYLE
+        progress(0.8, "choosing a style")
+        parameters |= self.styled(data, session, network, draws)
         return ImageModel(data.schema, self.name, network.eval(), parameters)
 
     def measured(
@@ -158,7 +176,7 @@ class ImageMoments:
         means, spreads = (torch.from_numpy(values).float() for values in (gaussians.means, gaussians.spreads))
         regions = measured_regions(data, session, codes, details, means, spreads, draws)
         # JUDGE
-        network = Drawer(codes, energies, regions, moved=self.moved)
+        network = Drawer(codes, energies, regions, Style(moved=self.moved))
         network.place(gaussians, class_gaussians(moments[1]))
         # LABEL
         progress(0.28, "private steps of the labels")
@@ -172,17 +190,28 @@ class ImageMoments:
             "codes": widths[0],
             "energies": widths[1],
             "regions": regions.weights.shape[1],
-            "moved": self.moved,
             "counts": moments[1].counts.tolist(),
             "counts_sigma": moments[1].sigma / COUNT,
         }
         return network, chosen, parameters
 
+    def styled(
+        self, data: Private[Images, ImageSchema], session: Session, network: Drawer, draws: torch.Generator
+    ) -> dict[str, Any]:
+        """STYLE: the network draws in the best one from now on, which is a parameter of the model."""
+        if self.style_draws:
+            among = styles(moved=self.moved)
+            network.style = best_style(data, session, network, among, self.style_draws, draws)
+        return {"style": asdict(network.style)}
+
     def noise(self, scale: float, schema: ImageSchema, budget: Budget) -> dict[str, float]:
         """Noise of everything that is measured, by the budget's split."""
-        shares = {what: share for what, share in _SHARES.items() if self.label_steps or what != "labels"}
+        left_out = {what for what, asked in (("labels", self.label_steps), ("styles", self.style_draws)) if not asked}
+        shares = {what: share for what, share in _SHARES.items() if what not in left_out}
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
-        noise["regions"] *= REGION_BOUND / BOUND
+        noise["regions"] *= REGION_BOUND / BOUND * math.sqrt(PASSES)
+        if self.style_draws:
+            noise["styles"] *= REGION_BOUND / BOUND
         if self.label_steps:
             noise["labels"] *= steps_beside(sample_rate(schema), self.label_steps, budget)
         return noise
@@ -190,9 +219,11 @@ class ImageMoments:
     def event(self, noise: Mapping[str, float], schema: ImageSchema, budget: Budget) -> DpEvent:
         """What it costs."""
         events = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
-        events.append(region_sums_event(noise["regions"], budget))
+        events.append(repeat(region_sums_event(noise["regions"], budget), PASSES))
         if self.label_steps:
             events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
+        if self.style_draws:
+            events.append(region_sums_event(noise["styles"], budget))
         return compose(events)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:
@@ -211,9 +242,9 @@ class Drawer(nn.Module):
     whiten: Tensor  # (K, e, e)
     log_volumes: Tensor  # (K,)
 
-    def __init__(self, codes: Codes, energies: Energies, regions: Regions, *, moved: bool) -> None:
+    def __init__(self, codes: Codes, energies: Energies, regions: Regions, style: Style) -> None:
         super().__init__()
-        self.codes, self.energies, self.regions, self.moved = codes, energies, regions, moved
+        self.codes, self.energies, self.regions, self.style = codes, energies, regions, style
         classes = len(regions.scatter)
         d, e = codes.patterns.shape[1], energies.basis.shape[1]
         self.decoder = Decoder(codes.shape, d, classes)
@@ -266,17 +297,37 @@ class Drawer(nn.Module):
 
     def draw(self, classes: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """DRAW and LABEL: images drawn for some classes (b,), and the classes that the judge sees in them (b,)."""
+        return self.drawn(classes, self.style, draws)
+
+    @torch.no_grad()
+    def drawn(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As :meth:`draw`, in any style."""
         if not len(classes):
             return torch.zeros(0, *self.codes.shape), classes
         images = self.decode(self.draw_codes(classes, draws), classes)
-        if self.moved:
-            images = _moved(images, draws)
-        # A third decoded, a third of a region, a third blends.
-        decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 1).clamp(0, 1)
+        # A third of each kind is a blend, whatever the style's share.
+        decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 2 + 2 * style.decoded).clamp(0, 1)
         images = decoded * images + (1 - decoded) * self.regions.draw(classes, draws)
+        if style.moved:
+            images = _moved(images, draws)
+        if style.clearer:
+            images = self.clearer(images, classes, style.clearer * torch.rand(len(classes), generator=draws))
         shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
         likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
         return images, likely.argmax(dim=1)
+
+    @torch.enable_grad()
+    def clearer(self, images: Tensor, classes: Tensor, lengths: Tensor) -> Tensor:
+        """Images moved so far (b,) to where the labels' classifier sees their class better: (b, C, h, w) in [0, 1]."""
+        for _ in range(_STRIDES):
+            images = images.detach().requires_grad_(True)
+            doubt = F.cross_entropy(self.labels(row_of(self.energies, images)), classes, reduction="sum")
+            (slope,) = torch.autograd.grad(doubt, images)
+            outwards = ((images <= 0) & (slope > 0)) | ((images >= 1) & (slope < 0))
+            slope = slope.masked_fill(outwards, 0.0)
+            steepness = slope.flatten(1).norm(dim=1).clamp_min(1e-12)
+            images = (images - (lengths / _STRIDES / steepness)[:, None, None, None] * slope).clamp(0, 1)
+        return images.detach()
 
 
 def _measured(
@@ -313,7 +364,7 @@ def load(
     shape = working_shape(schema.shape)
     codes, energies = Codes(shape, parameters["codes"]), Energies(shape, parameters["energies"])
     regions = Regions(shape, len(schema.classes), parameters["regions"])
-    network = Drawer(codes, energies, regions, moved=parameters["moved"])
+    network = Drawer(codes, energies, regions, Style(**parameters["style"]))
     read_network(network, folder)
     network.requires_grad_(False)
     return ImageModel(schema, method, network.eval(), parameters)

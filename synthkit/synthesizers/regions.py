@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.private import Private
-from synthkit.privacy.mechanisms.region_sums import COUNT, RegionSums, noisy_region_sums
+from synthkit.privacy.mechanisms.region_sums import COUNT, RegionOf, RegionSums, noisy_region_sums
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.features import Codes
 from synthkit.synthesizers.image_model import images_of
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DETAILS = 300  # public patterns along which a region's picture is measured, at most
-_MOST = 40  # regions a class
-_CROWD = 50  # images, as multiples of the noise, that a region should have
+PASSES = 2  # measurements, each of differences from the pictures before
+_MOST = 100  # regions a class
+_CROWD = 35  # images, as multiples of the noise, that a region should have
 _CLUSTERED, _ROUNDS = 4_000, 15
 _REACH = 1.4  # times the usual distance of an image from its centre: norm of a difference that becomes 1
 _SPREAD = 0.5  # weight of the squared distance beside the difference
+_WHOLE = math.sqrt(1 + _SPREAD**2)  # norm of both together, at most
 _BAND = 20  # patterns to either side that a Wiener weight's prior is read from
 _LEAST = 0.05  # scatter that every class has, so that no two draws are the same
 _DARK = 0.03  # what is darker in a picture is noise
@@ -106,35 +108,48 @@ def measured_regions(
     regions = regions_a_class(schema, sigma)
     split = [_clusters(mean, spread, regions, draws) for mean, spread in zip(means, spreads, strict=True)]
     centres = torch.stack([found for found, _ in split])  # (K, R, d)
-    bases = codes.drawn(centres.flatten(0, 1)).flatten(1).clamp(0, 1)  # (K R, C h w)
+    pictures = codes.drawn(centres.flatten(0, 1)).flatten(1).clamp(0, 1)  # (K R, C h w)
     distance = sum(away for _, away in split) / classes
     unseen = float(details.radius**2 - codes.radius**2)  # squared length that codes miss of public images
     reach = _REACH * math.sqrt(max((float(codes.radius) * distance) ** 2 + unseen, 1e-6))
-    whole = math.sqrt(1 + _SPREAD**2)  # |(v, _SPREAD t)| <= whole
-
-    @torch.no_grad()
-    def region_of(pixels: NDArray[np.uint8], label: int) -> tuple[int, NDArray[np.floating]]:
-        image = images_of(pixels, schema)
-        nearest = int((centres[label] - codes(image)).square().sum(dim=1).argmin())
-        gap = (image.flatten(1) - bases[label * regions + nearest]) / reach
-        along = gap @ details.patterns
-        along = along / along.norm(dim=1, keepdim=True).clamp_min(1.0)
-        away = (gap.square().sum(dim=1, keepdim=True) / 4).clamp(max=1.0)
-        return label * regions + nearest, (torch.cat([along, _SPREAD * away], dim=1) / whole).numpy()
-
-    what = f"{width} patterns of {regions} regions a class"
-    sums = noisy_region_sums(data, session, region_of, classes * regions, width + 1, sigma, what)
-    counts = torch.from_numpy(np.maximum(sums.counts, max(1.0, sigma / COUNT)))
-    noise = (sigma * whole / counts).square()[:, None]
-    shifts = torch.from_numpy(sums.sums[:, :width]) * whole / counts[:, None]
-    shifts = shifts * _wiener(shifts, noise)  # (K R, d)
+    for _ in range(PASSES):
+        sums = noisy_region_sums(
+            data,
+            session,
+            _region_of(schema, pictures, details, reach),
+            classes * regions,
+            width + 1,
+            sigma,
+            f"{width} patterns of {regions} regions a class",
+        )
+        counts = torch.from_numpy(np.maximum(sums.counts, max(1.0, sigma / COUNT)))
+        noise = (sigma * _WHOLE / counts).square()[:, None]
+        shifts = torch.from_numpy(sums.sums[:, :width]) * _WHOLE / counts[:, None]
+        shifts = shifts * _wiener(shifts, noise)  # (K R, d)
+        pictures = (pictures + reach * (shifts.float() @ details.patterns.T)).clamp(0, 1)
+        pictures = torch.where(pictures < _DARK, 0.0, pictures)
     made = Regions(codes.shape, classes, regions)
-    pictures = (bases + reach * (shifts.float() @ details.patterns.T)).clamp(0, 1)
-    pictures = torch.where(pictures < _DARK, 0.0, pictures)
     made.pictures.copy_(pictures.view(classes, regions, -1))
     made.weights.copy_(_shares(sums, classes))
     made.scatter.copy_(_scatter(sums, pictures, shifts, reach, classes))
     return made
+
+
+def _region_of(schema: ImageSchema, pictures: Tensor, details: Codes, reach: float) -> RegionOf:
+    """An image and its class to the region of the nearest picture, and to its difference from that."""
+    regions = len(pictures) // len(schema.classes)
+
+    @torch.no_grad()
+    def region_of(pixels: NDArray[np.uint8], label: int) -> tuple[int, NDArray[np.floating]]:
+        gaps = images_of(pixels, schema).flatten(1) - pictures[label * regions : (label + 1) * regions]
+        nearest = int(gaps.square().sum(dim=1).argmin())
+        gap = gaps[nearest : nearest + 1] / reach
+        along = gap @ details.patterns
+        along = along / along.norm(dim=1, keepdim=True).clamp_min(1.0)
+        away = (gap.square().sum(dim=1, keepdim=True) / 4).clamp(max=1.0)
+        return label * regions + nearest, (torch.cat([along, _SPREAD * away], dim=1) / _WHOLE).numpy()
+
+    return region_of
 
 
 def _clusters(mean: Tensor, spread: Tensor, regions: int, draws: torch.Generator) -> tuple[Tensor, float]:
@@ -167,7 +182,7 @@ def _shares(sums: RegionSums, classes: int) -> Tensor:
 def _scatter(sums: RegionSums, pictures: Tensor, shifts: Tensor, reach: float, classes: int) -> Tensor:
     """Variance about the pictures, of what pixels could have at most: (K,) in [_LEAST, 1]."""
     counts = np.maximum(sums.counts.reshape(classes, -1), 0).sum(axis=1)  # of a class
-    away = sums.sums[:, -1].reshape(classes, -1).sum(axis=1) * math.sqrt(1 + _SPREAD**2) / _SPREAD
+    away = sums.sums[:, -1].reshape(classes, -1).sum(axis=1) * _WHOLE / _SPREAD
     squares = torch.from_numpy(4 * away / np.maximum(counts, 1.0))
     weights = _shares(sums, classes)
     moved = (weights * shifts.square().sum(dim=1).view(classes, -1)).sum(dim=1)
@@ -184,4 +199,4 @@ def _field(height: int, width: int) -> Tensor:
     return columns
 
 
-__all__ = ["DETAILS", "Regions", "measured_regions", "regions_a_class"]
+__all__ = ["DETAILS", "PASSES", "Regions", "measured_regions", "regions_a_class"]

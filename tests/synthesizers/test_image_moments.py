@@ -24,6 +24,7 @@ from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
 from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.procedural import procedural
+from synthkit.synthesizers.regions import PASSES
 from tests.images import images
 from tests.synthesizers.contract import check_encrypted
 
@@ -75,8 +76,10 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
     assert [charge.what for charge in session.trace] == [
         "12 codes",
         "16 energies",
-        "96 patterns of 1 regions a class",
-    ] + 3 * ["gradient of the labels"]
+        *(PASSES * ["96 patterns of 1 regions a class"]),
+        *(3 * ["gradient of the labels"]),
+        "what classifiers of 8 styles get right",
+    ]
 
 
 def test_a_fit_that_is_not_in_the_plan_is_refused() -> None:

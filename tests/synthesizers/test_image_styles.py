@@ -1,0 +1,78 @@
+"""The style whose classifier gets real images right is found where noise is small, and the choice is charged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from synthkit.data.image_schema import ImageSchema
+from synthkit.data.images import Images
+from synthkit.data.private import Private
+from synthkit.errors import BudgetExceeded
+from synthkit.privacy.budget import Budget
+from synthkit.privacy.mechanisms.region_sums import region_sums_event
+from synthkit.privacy.noise import NoiseSource
+from synthkit.privacy.plan import Plan
+from synthkit.privacy.session import Session
+from synthkit.synthesizers.image_styles import Style, best_style, styles
+from synthkit.synthesizers.networks import seeded
+
+SHAPE = (1, 12, 12)
+PUBLIC = ImageSchema(name="halves", height=12, width=12, channels=1, classes=("left", "right"), rows=60)
+
+
+class Halves:
+    """Draws images bright on one side. In the good style that is the class's side, in others the other."""
+
+    shares = torch.tensor([0.5, 0.5])
+
+    def __init__(self, good: Style) -> None:
+        self.good = good
+
+    def drawn(self, classes: torch.Tensor, style: Style, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        sides = classes if style == self.good else 1 - classes
+        images = 0.2 * torch.rand(len(classes), *SHAPE, generator=draws)
+        for image, side in zip(images, sides, strict=True):
+            image[:, :, 6 * int(side) : 6 * int(side) + 6] += 0.8
+        return images, classes
+
+
+def session(sigma: float) -> Session:
+    budget = Budget(1e6, 1e-5)
+    event = region_sums_event(sigma, budget)
+    return Session(Plan(budget, event, {"styles": sigma}), noise=NoiseSource(test_seed=0))
+
+
+def halves(rows: int) -> Private[Images, ImageSchema]:
+    labels = (np.arange(rows) % 2).astype(np.int32)
+    pixels = np.zeros((rows, *SHAPE), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[:, :, 6 * label : 6 * label + 6] = 220
+    return Private(Images(pixels, labels), dataset="halves", schema=PUBLIC, bounded=True)
+
+
+@pytest.mark.parametrize("good", styles(moved=True)[:3])
+def test_the_style_that_teaches_is_found(good: Style) -> None:
+    # The good style's classifier is right 60 times, the others' never (each count's noise is .28).
+    among = styles(moved=True)
+    assert best_style(halves(60), session(0.1), Halves(good), among, 200, seeded(0)) == good  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_noise_chooses_something(rows: int) -> None:
+    among = styles(moved=False)
+    assert best_style(halves(rows), session(100.0), Halves(among[0]), among, 1, seeded(0)) in among  # type: ignore[arg-type]
+
+
+def test_it_is_charged_once() -> None:
+    spent, among = session(1.0), styles(moved=False)
+    best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
+    assert [charge.what for charge in spent.trace] == ["what classifiers of 4 styles get right"]
+    with pytest.raises(BudgetExceeded):
+        best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
+
+
+def test_what_must_not_move_does_not() -> None:
+    assert len(styles(moved=True)) == 2 * len(styles(moved=False))
+    assert not any(style.moved for style in styles(moved=False))
