@@ -79,7 +79,7 @@ _SHARES = {  # of the zero-concentrated budget
 }
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
-_STRIDES = 5  # in which an image is moved towards its class
+_STRIDES = 2  # in which an image is moved towards its class
 _BASE_PIXELS = 28 * 28
 
 
@@ -304,10 +304,13 @@ class Drawer(nn.Module):
         """As :meth:`draw`, in any style."""
         if not len(classes):
             return torch.zeros(0, *self.codes.shape), classes
-        images = self.decode(self.draw_codes(classes, draws), classes)
-        # A third of each kind is a blend, whatever the style's share.
+        # A third are blends, whatever the style's share.
         decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 2 + 2 * style.decoded).clamp(0, 1)
-        images = decoded * images + (1 - decoded) * self.regions.draw(classes, draws)
+        images = self.regions.draw(classes, draws)
+        some = decoded.flatten().nonzero()[:, 0]
+        if len(some):
+            made = self.decode(self.draw_codes(classes[some], draws), classes[some])
+            images[some] = torch.lerp(images[some], made, decoded[some])
         if style.moved:
             images = _moved(images, draws)
         if style.clearer:
