@@ -131,15 +131,13 @@ class ImageMoments:
         size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
-        seconds = 10 + 2.6e-3 * schema.rows * size + self.public * 2e-3 * size + self.steps * 0.25 * size
+        seconds = 10 + 1.6e-3 * schema.rows * size + self.public * 1e-3 * size + self.steps * 0.12 * size
         megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
         if self.label_steps:
-            seconds += 1.2e-3 * schema.rows * size + self.label_steps * (
-                0.02 + 2e-5 * sample_rate(schema) * schema.rows
-            )
+            seconds += 6e-4 * schema.rows * size + self.label_steps * (0.01 + 1e-5 * sample_rate(schema) * schema.rows)
             megabytes += 0.025 * schema.rows * size
         if self.style_draws:
-            seconds += len(styles(moved=self.moved)) * (5e-3 * self.style_draws + 2.5e-4 * schema.rows) * size
+            seconds += len(styles(moved=self.moved)) * (3e-3 * self.style_draws + 2e-4 * schema.rows) * size
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
         return Plan(budget, event, noise, seconds=seconds, megabytes=megabytes, note=note)

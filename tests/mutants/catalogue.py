@@ -722,6 +722,7 @@ def _image_mutants() -> list[Mutant]:
     moments = "synthkit/privacy/mechanisms/moments.py"
     recipe = "synthkit/synthesizers/image_moments.py"
     regions = "synthkit/privacy/mechanisms/region_sums.py"
+    styles = "synthkit/synthesizers/image_styles.py"
     found: list[tuple[str, dict[str, Patches], str]] = [
         (
             "images: a region's features are left out of the bound",
@@ -737,6 +738,11 @@ def _image_mutants() -> list[Mutant]:
             "images: a unit counts as one image in its region",
             {regions: (("sum_event(sigma, BOUND, budget)", "sum_event(sigma, BOUND / budget.unit.max_rows, budget)"), ("BOUND * budget.unit.max_rows, _SOURCE", "BOUND, _SOURCE"))},
             "a patient's second scan is not protected",
+        ),
+        (
+            "images: the style follows exact counts",
+            {styles: (("    return among[int(sums.sums[0].argmax())]\n", "    real = data._Private__value  # type: ignore\n    return among[len(real.labels) % len(among)]\n"),)},
+            "how images are drawn tells how many there are",
         ),
         (
             "images: a block is left out of the bound",
