@@ -1,9 +1,15 @@
-"""Shared by the benchmarks of image methods: data, the downstream classifier, a sheet of pictures."""
+"""Shared by the benchmarks of image methods: data, the downstream classifier, a sheet of pictures, the run itself."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from synthkit.assess import likeness
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 from synthkit.data.private import Private
@@ -22,6 +29,83 @@ class Labelled:
 
     pixels: np.ndarray
     labels: np.ndarray
+
+
+Draw = Callable[[int], Labelled]
+Fit = Callable[[Labelled, float, int], tuple[Draw, dict[str, Any]]]  # images, epsilon, run to draws and facts
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """What all these benchmarks are told."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("data", type=Path)
+    found.add_argument("--epsilon", type=float, action="append", required=True)
+    found.add_argument("--delta", type=float, default=1e-5)
+    found.add_argument("--runs", type=int, default=1)
+    found.add_argument("--train", type=int, default=0, metavar="N", help="fit to the first N training images")
+    found.add_argument("--sample", type=int, default=60_000, help="synthetic images")
+    found.add_argument("--epochs", type=int, default=5, help="of the classifier")
+    found.add_argument("--threads", type=int, default=1)
+    found.add_argument("--validate", action="store_true", help="test on the last 10,000 training images")
+    found.add_argument("--json", type=Path)
+    found.add_argument("--sheet", type=Path)
+    return found
+
+
+def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
+    """Fit, draw, and hold the images against real ones, for every epsilon; a table, and JSON where asked for."""
+    torch.set_num_threads(options.threads)
+    train_images, test = parts(options)
+    columns = ("epsilon", "run", "accuracy on real", "Fréchet", "fit s", "sample s", "classifier s", "peak MB")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    results = []
+    for epsilon in options.epsilon:
+        for run in range(options.runs):
+            start = time.monotonic()
+            draw, facts = fit(train_images, epsilon, run)
+            fitted = time.monotonic()
+            images = draw(options.sample)
+            sampled = time.monotonic()
+            if options.sheet:
+                sheet(images, options.sheet.with_stem(f"{options.sheet.stem}-{epsilon:g}-{run}"))
+            reached = accuracy(train(images, options.epochs, run), test)
+            ended = time.monotonic()
+            result = {
+                "data": options.data.stem,
+                "method": method,
+                "images": len(train_images.labels),
+                "epsilon": epsilon,
+                "delta": options.delta,
+                "run": run,
+                "accuracy": reached,
+                "frechet": frechet(images, test),
+                "tested on": "validation" if options.validate else "test",
+                "fit_seconds": fitted - start,
+                "sample_seconds": sampled - fitted,
+                "classifier_seconds": ended - sampled,
+                "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                **facts,
+            }
+            results.append(result)
+            print(
+                f"| {epsilon:g} | {run} | {reached:.4f} | {result['frechet']:.4f} | {result['fit_seconds']:.0f} "
+                f"| {result['sample_seconds']:.0f} | {result['classifier_seconds']:.0f} "
+                f"| {result['peak_megabytes']:.0f} |",
+                flush=True,
+            )
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def parts(options: argparse.Namespace) -> tuple[Labelled, Labelled]:
+    """The images to fit to, and those to test on."""
+    train, test = read(options.data)
+    if options.validate:
+        test = Labelled(train.pixels[-10_000:], train.labels[-10_000:])
+        train = Labelled(train.pixels[:-10_000], train.labels[:-10_000])
+    if options.train:
+        train = Labelled(train.pixels[: options.train], train.labels[: options.train])
+    return train, test
 
 
 def read(path: Path) -> tuple[Labelled, Labelled]:
@@ -108,6 +192,12 @@ def accuracy(network: nn.Module, images: Labelled) -> float:
         part = slice(start, start + 1000)
         right += int((network(_tensor(images.pixels[part])).argmax(1).numpy() == images.labels[part]).sum())
     return right / len(images.labels)
+
+
+def frechet(images: Labelled, real: Labelled) -> float:
+    """Exact Fréchet distance in the public features of ``synthkit.assess.likeness``, which are not Inception's."""
+    space = likeness.space_of(real.pixels.shape[1:])
+    return likeness.frechet(*(part for each in (real, images) for part in likeness.moments(space.places(each.pixels))))
 
 
 def sheet(images: Labelled, path: Path, columns: int = 20) -> None:
