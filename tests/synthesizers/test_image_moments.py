@@ -178,7 +178,9 @@ def test_tiny_sets_are_legal(rows: int) -> None:
 )
 def test_any_size(height: int, width: int, channels: int) -> None:
     public = schema(height=height, width=width, channels=channels)
-    model, _ = fitted(ImageMoments(codes=8, energies=8, public=500, steps=1, label_steps=2, style_draws=5), public, rows=6)
+    model, _ = fitted(
+        ImageMoments(codes=8, energies=8, public=500, steps=1, label_steps=2, style_draws=5), public, rows=6
+    )
     assert model.sample(3).pixels.shape == (3, channels, height, width)
 
 
