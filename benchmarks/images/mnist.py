@@ -38,6 +38,7 @@ def main() -> None:
 
         return draw, {
             "spent": session.spent,
+            "style": model.parameters.get("style"),
             "planned_seconds": session.plan.seconds,
             "planned_megabytes": session.plan.megabytes,
         }
