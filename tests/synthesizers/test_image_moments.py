@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
@@ -21,8 +23,11 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
+from synthkit.synthesizers.image_labels import row_of
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
-from synthkit.synthesizers.image_moments import ImageMoments
+from synthkit.synthesizers.image_moments import Drawer, ImageMoments
+from synthkit.synthesizers.image_styles import Style
+from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.procedural import procedural
 from synthkit.synthesizers.regions import PASSES
 from tests.images import images
@@ -122,6 +127,40 @@ def test_draws_repeat_with_their_seed(model: ImageModel) -> None:
     np.testing.assert_array_equal(one.pixels, two.pixels)
     np.testing.assert_array_equal(one.labels, two.labels)
     assert not np.array_equal(one.pixels, other.pixels)
+
+
+def test_clearer_images_are_near_and_nearer_to_their_class(model: ImageModel) -> None:
+    network, draws = deepcopy(model.network), seeded(3)
+    assert isinstance(network, Drawer)
+    torch.nn.init.normal_(network.labels.layer.weight, generator=draws)  # three steps have taught it little
+    images, classes = torch.rand(20, *network.codes.shape, generator=draws), torch.arange(20) % 2
+    lengths = torch.linspace(0, 1, 20)
+    clearer = network.clearer(images, classes, lengths)
+    assert not clearer.requires_grad
+    assert clearer.min() >= 0
+    assert clearer.max() <= 1
+    moved = (clearer - images).flatten(1).norm(dim=1)
+    assert moved[0] == 0
+    assert (moved <= lengths + 1e-4).all()
+    before, after = (
+        F.cross_entropy(network.labels(row_of(network.energies, shown)), classes, reduction="none")
+        for shown in (images, clearer)
+    )
+    assert (after[1:] < before[1:]).all()
+
+
+def test_the_style_is_followed(model: ImageModel) -> None:
+    network = model.network
+    assert isinstance(network, Drawer)
+    classes = torch.zeros(40, dtype=torch.int64)
+    plain, moved, decoded = (
+        network.drawn(classes, style, seeded(1))[0]
+        for style in (Style(0.0, False, 0.0), Style(0.0, True, 0.0), Style(0.5, False, 0.0))
+    )
+    assert not torch.equal(plain, moved)
+    # Two thirds are a region's picture alone; with decoded ones, a third.
+    same = (plain == decoded).flatten(1).all(dim=1)
+    assert 4 < same.sum() < 24
 
 
 def test_two_fits_differ_unless_seeded() -> None:
