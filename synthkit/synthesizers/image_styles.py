@@ -50,13 +50,9 @@ class Style:
 
 
 def styles(*, moved: bool) -> list[Style]:
-    """What is chosen from; ``moved``: whether images may be."""
-    return [
-        Style(decoded, move, clearer)
-        for decoded in (0.0, 0.5)
-        for move in ((False, True) if moved else (False,))
-        for clearer in (0.0, 1.0)
-    ]
+    """What is chosen from; ``moved``: whether images may be. Regions' pictures are of real images, so they stay where they are."""
+    ways = [(0.0, False), (0.5, False), *([(0.5, True)] if moved else [])]
+    return [Style(decoded, move, clearer) for decoded, move in ways for clearer in (0.0, 1.0)]
 
 
 def best_style(

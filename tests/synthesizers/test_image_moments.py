@@ -83,7 +83,7 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
         "16 energies",
         *(PASSES * ["96 patterns of 1 regions a class"]),
         *(3 * ["gradient of the labels"]),
-        "what classifiers of 8 styles get right",
+        "what classifiers of 6 styles get right",
     ]
 
 
