@@ -4,6 +4,7 @@
     CRITICIZE  steps of DP-SGD on a discriminator of public features: Poisson sampling, per-sample gradients
     PLAY       after every few of them, a step of the decoder against the discriminator, beside the
                losses of DECODE; the decoder that is kept is a moving average
+    STYLE      as ``image_moments``, of what the decoder has become
 
 Goodfellow et al. 2014 (arXiv:1406.2661) with a hinge loss (arXiv:1705.02894); only the discriminator sees
 real images, so only its steps are charged (arXiv:1802.06739). Many of its steps to one of the generator's:

@@ -2,8 +2,9 @@
 
 Softmax regression on all oriented energies (:class:`~synthkit.synthesizers.features.Energies`, before they are
 projected). Frozen features under a linear layer are what DP-SGD learns best: Tramèr and Boneh 2021
-(arXiv:2011.11660). A clip below the usual gradient, momentum, and a rate that falls to nearly nothing; at its start, the
-noise of a step is as large as everywhere, so that less noise is used up by longer steps.
+(arXiv:2011.11660). A clip below the usual gradient, momentum, and a rate that falls to nearly nothing. Where it starts
+follows from what is public: the noise moves the weights by as much in a step whatever its multiplier and
+the number of images, so that steps are long where noise is small.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _RATE = 0.04  # probability with which a unit joins a step
 _MOST_SAMPLED = 4_000  # images a step, expected
 _CLIP, _MOMENTUM, _SLOWEST = 0.3, 0.9, 0.05
-_STRIDE = 0.06  # noise of a step, in clips
+_STRIDE = 0.06  # by which the noise of the first step moves a weight, in clips
 _CONSTANT = 0.3  # a feature that is the same for all
 
 

@@ -125,7 +125,7 @@ class ImageMoments:
         )
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Class moments twice, region sums, private steps; their noise in the ratio that the budget's split asks for."""
+        """Class moments, region sums, private steps, counts of styles; their noise in the ratio that the budget's split asks for."""
         scale = calibrate(lambda scale: self.event(self.noise(scale, schema, budget), schema, budget), budget)
         shape = working_shape(schema.shape)
         size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey

@@ -1,11 +1,11 @@
 """Pictures of what is alike: every class split into regions of its codes, and the mean image of each, from noisy sums.
 
 A class's Gaussian of linear codes is one blurred cloud, though a class may be of several kinds. So codes are drawn
-from it and put into R clusters (Lloyd 1982); a real image falls into the nearest one of its class. What is released
-is by how much the images of a region differ, on average, from the picture of its centre: along public
-patterns, finer ones than the codes. What stands out of the noise is added to that picture (a Wiener weight
-for every pattern, empirical Bayes over regions). Central images by a few sums: Li et al. 2025, DP-FETA
-(arXiv:2504.01395), with one region a class.
+from it and put into R clusters (Lloyd 1982), and every centre has its picture; a real image falls to the nearest picture
+of its class. What is released is by how much the images of a region differ, on average, from its picture: along
+public patterns, finer ones than the codes. What stands out of the noise is added to that picture (a Wiener weight
+for every pattern, empirical Bayes over regions). Then once more, from the pictures as they are now. Central images
+by a few sums: Li et al. 2025, DP-FETA (arXiv:2504.01395), with one region a class.
 
 How much images scatter about their region's picture is measured, too, class by class. Where they do is not: pixels
 that are neither dark nor bright for certain can vary (the variance of a number in [0, 1] of mean m is at most
@@ -93,12 +93,12 @@ def measured_regions(
     spreads: Tensor,
     draws: torch.Generator,
 ) -> Regions:
-    """Regions by released Gaussians of codes, and their pictures by a release of region sums.
+    """Regions by released Gaussians of codes, and their pictures by releases of region sums.
 
     Args:
         data: labelled images.
-        session: charged once, with the plan's noise for ``regions``.
-        codes: by which an image's region is found.
+        session: charged ``PASSES`` releases, with the plan's noise for ``regions``.
+        codes: whose clusters have the first pictures.
         details: patterns along which pictures are measured.
         means, spreads: of the classes' codes, released (K, d) and (K, d, d).
         draws: all chance.
