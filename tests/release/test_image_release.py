@@ -151,8 +151,9 @@ def _fullest(folder: Path) -> list[Path]:
 
 def _move(folder: Path) -> None:
     file = _fullest(folder)[0]
-    others = [one for one in (folder / "images").iterdir() if one != file.parent]
-    file.rename(others[0] / file.name)
+    other = next(folder / "images" / name for name in schema().classes if name != file.parent.name)
+    other.mkdir(exist_ok=True)  # a fresh release may hold images of one class alone
+    file.rename(other / f"9{file.name}")  # a number that no image has
 
 
 def _lose(folder: Path) -> None:
