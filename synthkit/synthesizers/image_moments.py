@@ -9,7 +9,7 @@ In steps:
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
     STYLE    which way of drawing teaches a small classifier most, counted with noise on real images
     DRAW     a class by its noisy count; a code from its Gaussian, decoded; a picture of one of its regions, varied; the
-             one, the other, or something in between; slightly moved, and towards its class, if that is the style
+             one, the other, or something in between; pushed towards its class; moved or sharpened a little, if that is the style
     LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
 
 Only MEASURE, SPLIT, STYLE and LABEL's training see real images; all else is post-processing, and free. Harder,
@@ -71,15 +71,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHARES = {  # of the zero-concentrated budget
-    "codes": 0.18,
-    "energies": 0.2,
-    "regions": 0.3,
+    "codes": 0.17,
+    "energies": 0.16,
+    "regions": 0.28,
+    "correlations": 0.07,
     "labels": 0.29,
     "styles": 0.03,
 }
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
-_STRIDES = 2  # in which an image is moved towards its class
+_CLEARER, _STRIDES = 1.0, 2  # norm by which an image is pushed towards its class, at most; in so many strides
 _BASE_PIXELS = 28 * 28
 
 
@@ -109,7 +110,7 @@ class ImageMoments:
     public: int = 16_000
     steps: int = 800
     label_steps: int = 1500
-    style_draws: int = 5_000
+    style_draws: int = 10_000
     moved: bool = True
     warm_start: str = ""
 
@@ -188,6 +189,7 @@ class ImageMoments:
             "codes": widths[0],
             "energies": widths[1],
             "regions": regions.weights.shape[1],
+            "patterns": details.patterns.shape[1],
             "counts": moments[1].counts.tolist(),
             "counts_sigma": moments[1].sigma / COUNT,
         }
@@ -207,9 +209,9 @@ class ImageMoments:
         left_out = {what for what, asked in (("labels", self.label_steps), ("styles", self.style_draws)) if not asked}
         shares = {what: share for what, share in _SHARES.items() if what not in left_out}
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
-        noise["regions"] *= REGION_BOUND / BOUND * math.sqrt(PASSES)
-        if self.style_draws:
-            noise["styles"] *= REGION_BOUND / BOUND
+        for what in {"regions", "correlations", "styles"} & set(noise):
+            noise[what] *= REGION_BOUND / BOUND
+        noise["regions"] *= math.sqrt(PASSES)
         if self.label_steps:
             noise["labels"] *= steps_beside(sample_rate(schema), self.label_steps, budget)
         return noise
@@ -218,6 +220,7 @@ class ImageMoments:
         """What it costs."""
         events = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
         events.append(repeat(region_sums_event(noise["regions"], budget), PASSES))
+        events.append(region_sums_event(noise["correlations"], budget))
         if self.label_steps:
             events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
         if self.style_draws:
@@ -311,8 +314,9 @@ class Drawer(nn.Module):
             images[some] = torch.lerp(images[some], made, decoded[some])
         if style.moved:
             images = _moved(images, draws)
-        if style.clearer:
-            images = self.clearer(images, classes, style.clearer * torch.rand(len(classes), generator=draws))
+        images = self.clearer(images, classes, _CLEARER * torch.rand(len(classes), generator=draws))
+        if style.sharper:
+            images = _sharper(images, style.sharper * torch.rand(len(classes), generator=draws))
         shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
         likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
         return images, likely.argmax(dim=1)
@@ -358,13 +362,19 @@ def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
+def _sharper(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (b, C, h, w) with what they differ by from their neighbourhood's mean added, times weights (b,)."""
+    smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return (images + weights[:, None, None, None] * (images - smooth)).clamp(0, 1)
+
+
 def load(
     folder: Place, parameters: Mapping[str, Any], schema: ImageSchema, method: str = ImageMoments.name
 ) -> ImageModel:
     """Read a saved model, of this method or of one with the same network; its digests have been checked."""
     shape = working_shape(schema.shape)
     codes, energies = Codes(shape, parameters["codes"]), Energies(shape, parameters["energies"])
-    regions = Regions(shape, len(schema.classes), parameters["regions"])
+    regions = Regions(shape, len(schema.classes), parameters["regions"], parameters["patterns"])
     network = Drawer(codes, energies, regions, Style(**parameters["style"]))
     read_network(network, folder)
     network.requires_grad_(False)

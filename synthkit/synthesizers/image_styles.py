@@ -41,18 +41,18 @@ class Style:
     Attributes:
         decoded: share of the decoder; what is left are regions' pictures.
         moved: slightly turned, scaled, sheared and shifted.
-        clearer: norm by which an image is moved towards what the labels' classifier takes for its class, at most.
+        sharper: weight of an unsharp mask, at most.
     """
 
     decoded: float = 0.5
     moved: bool = True
-    clearer: float = 0.0
+    sharper: float = 0.0
 
 
 def styles(*, moved: bool) -> list[Style]:
     """What is chosen from; ``moved``: whether images may be. Regions' pictures are of real images, so they stay where they are."""
     ways = [(0.0, False), (0.5, False), *([(0.5, True)] if moved else [])]
-    return [Style(decoded, move, clearer) for decoded, move in ways for clearer in (0.0, 1.0)]
+    return [Style(decoded, move, sharper) for decoded, move in ways for sharper in (0.0, 1.5)]
 
 
 def best_style(

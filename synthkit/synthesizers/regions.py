@@ -7,10 +7,8 @@ public patterns, finer ones than the codes. What stands out of the noise is adde
 for every pattern, empirical Bayes over regions). Then once more, from the pictures as they are now. Central images
 by a few sums: Li et al. 2025, DP-FETA (arXiv:2504.01395), with one region a class.
 
-How much images scatter about their region's picture is measured, too, class by class. Where they do is not: pixels
-that are neither dark nor bright for certain can vary (the variance of a number in [0, 1] of mean m is at most
-m (1 - m)), and those near one another vary together. So a draw is a region's picture with a smooth or
-rough field on it, as strong as that.
+How much images scatter about their region's picture is measured, too, class by class. How their pixels do so together,
+:mod:`~synthkit.synthesizers.fields` measures. So a draw is a region's picture with a random field on it.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from synthkit.data.private import Private
 from synthkit.privacy.mechanisms.region_sums import COUNT, RegionOf, RegionSums, noisy_region_sums
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.features import Codes
+from synthkit.synthesizers.fields import ROOM, Field, measured_field
 from synthkit.synthesizers.image_model import images_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ _WHOLE = math.sqrt(1 + _SPREAD**2)  # norm of both together, at most
 _BAND = 20  # patterns to either side that a Wiener weight's prior is read from
 _LEAST = 0.05  # scatter that every class has, so that no two draws are the same
 _DARK = 0.03  # what is darker in a picture is noise
-_RANGE, _SMOOTH = 3.0, 0.05  # pixels over which a field changes; share of its patterns that are always there
 
 
 def regions_a_class(schema: ImageSchema, sigma: float) -> int:
@@ -59,29 +57,21 @@ class Regions(nn.Module):
     pictures: Tensor  # (K, R, C h w) in [0, 1]
     weights: Tensor  # (K, R) shares of a class's images
     scatter: Tensor  # (K,) variance of pixels, as a share of m (1 - m)
-    field: Tensor  # (h w, h w) columns that a field is made of, the smoothest first
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, regions: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], classes: int, regions: int, patterns: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.field = shape, Field(shape, patterns)
         self.register_buffer("pictures", torch.zeros(classes, regions, math.prod(shape)))
         self.register_buffer("weights", torch.full((classes, regions), 1 / regions))
         self.register_buffer("scatter", torch.zeros(classes))
-        self.register_buffer("field", _field(*shape[1:]), persistent=False)
 
     def draw(self, classes: Tensor, draws: torch.Generator) -> Tensor:
         """A picture and a field for each of some classes: (b,) to images (b, C, h, w)."""
-        count, pixels = len(classes), len(self.field)
         which = torch.multinomial(self.weights[classes], 1, generator=draws)[:, 0]
-        means = self.pictures[classes, which].view(count, self.shape[0], pixels)  # (b, C, h w)
-        rough = torch.rand(count, 1, generator=draws).expand(-1, pixels).clone()
-        rough[:, : math.ceil(_SMOOTH * pixels)] = 1.0
-        field = (torch.randn(count, pixels, generator=draws) * rough) @ self.field.T
-        field = field / field.square().mean(dim=1, keepdim=True).sqrt()
-        strength = 0.6 + 0.8 * torch.rand(count, generator=draws)
-        deviations = (self.scatter[classes, None, None] * means * (1 - means)).sqrt()
-        images = (means + strength[:, None, None] * deviations * field[:, None]).clamp(0, 1)
-        return images.view(count, *self.shape)
+        means = self.pictures[classes, which].view(len(classes), self.shape[0], math.prod(self.shape[1:]))
+        strength = 0.6 + 0.8 * torch.rand(len(classes), generator=draws)
+        differences = strength[:, None, None] * self.field.draw(means, self.scatter[classes], draws)
+        return (means + differences).clamp(0, 1).view(-1, *self.shape)
 
 
 def measured_regions(
@@ -97,7 +87,7 @@ def measured_regions(
 
     Args:
         data: labelled images.
-        session: charged ``PASSES`` releases, with the plan's noise for ``regions``.
+        session: charged ``PASSES`` releases, with the plan's noise for ``regions``, and the field's.
         codes: whose clusters have the first pictures.
         details: patterns along which pictures are measured.
         means, spreads: of the classes' codes, released (K, d) and (K, d, d).
@@ -128,10 +118,18 @@ def measured_regions(
         shifts = shifts * _wiener(shifts, noise)  # (K R, d)
         pictures = (pictures + reach * (shifts.float() @ details.patterns.T)).clamp(0, 1)
         pictures = torch.where(pictures < _DARK, 0.0, pictures)
-    made = Regions(codes.shape, classes, regions)
+    made = Regions(codes.shape, classes, regions, width)
     made.pictures.copy_(pictures.view(classes, regions, -1))
     made.weights.copy_(_shares(sums, classes))
     made.scatter.copy_(_scatter(sums, pictures, shifts, reach, classes))
+    room = made.pictures * (1 - made.pictures)
+    usual = float((made.weights[..., None] * room / (room + ROOM)).sum()) / classes
+
+    def picture_of(image: Tensor, label: int) -> tuple[Tensor, Tensor]:
+        nearest = (image - made.pictures[label]).square().sum(dim=1).argmin()
+        return made.pictures[label, nearest], made.scatter[label]
+
+    measured_field(data, session, made.field, picture_of, details.patterns, usual)
     return made
 
 
@@ -188,15 +186,6 @@ def _scatter(sums: RegionSums, pictures: Tensor, shifts: Tensor, reach: float, c
     moved = (weights * shifts.square().sum(dim=1).view(classes, -1)).sum(dim=1)
     most = (weights * (pictures * (1 - pictures)).sum(dim=1).view(classes, -1)).sum(dim=1)
     return ((squares - moved) * reach**2 / most.clamp_min(1e-6)).clamp(_LEAST, 1)
-
-
-def _field(height: int, width: int) -> Tensor:
-    """Eigenvectors of exp(-distance / range), each as long as its standard deviation, the smoothest first."""
-    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
-    places = torch.stack([y.flatten(), x.flatten()], dim=1)
-    values, vectors = torch.linalg.eigh(torch.exp(-torch.cdist(places, places) / _RANGE).double())
-    columns: Tensor = (vectors * values.clamp_min(0).sqrt()).flip(1).float()
-    return columns
 
 
 __all__ = ["DETAILS", "PASSES", "Regions", "measured_regions", "regions_a_class"]

@@ -717,6 +717,7 @@ def _image_mutants() -> list[Mutant]:
     """Images: what is read of each, what leaves, what is written."""
     counts = "synthkit/privacy/mechanisms/counts.py"
     dpsgd = "synthkit/privacy/mechanisms/dpsgd.py"
+    fields = "synthkit/synthesizers/fields.py"
     kind = "synthkit/release/image_kind.py"
     mechanism = "synthkit/privacy/mechanisms/image_moments.py"
     moments = "synthkit/privacy/mechanisms/moments.py"
@@ -743,6 +744,11 @@ def _image_mutants() -> list[Mutant]:
             "images: the style follows exact counts",
             {styles: (("    return among[int(sums.sums[0].argmax())]\n", "    real = data._Private__value  # type: ignore\n    return among[len(real.labels) % len(among)]\n"),)},
             "how images are drawn tells how many there are",
+        ),
+        (
+            "images: correlations are of the exact number of images",
+            {fields: (("count = max(float(sums.counts[0]), 1.0)", "count = float(len(data._Private__value.labels))  # type: ignore"),)},
+            "how much images vary tells how many there are",
         ),
         (
             "images: a block is left out of the bound",

@@ -346,6 +346,31 @@ def test_a_class_without_images_is_legal(tmp_path: Path) -> None:
     assert shell("release", file, "--ledger", tmp_path / "ledger.sqlite").exit_code == 0
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_images_that_exif_turns_are_released_upright(tmp_path: Path, orientation: int) -> None:
+    public = schema(height=12)  # 12 high, 8 wide; stored lying where EXIF turns them
+    stored = GREY.repeat(2, axis=0)[:12] if orientation == 1 else GREY.repeat(2, axis=1)[:, :12]
+    exif = Image.Exif()
+    exif[274] = orientation
+    write(tmp_path, public)  # its .npz is not used
+    for label in public.classes[:2]:
+        (tmp_path / "folder" / str(label)).mkdir(parents=True)
+        for k in range(3):
+            (tmp_path / "folder" / str(label) / f"{k}.png").write_bytes(_png(stored, exif=exif))
+    file = write(tmp_path, public, data={"path": "folder"}, holdout=0)
+    made = shell("release", file, "--ledger", tmp_path / "ledger.sqlite")
+    assert made.exit_code == 0, made.output
+    assert np.load(tmp_path / "release" / "images.npz")["images"].shape[1:] == (12, 8)
+    (tmp_path / "folder" / str(public.classes[0]) / "lying.png").write_bytes(_png(np.zeros((8, 12), np.uint8)))
+    wrong = shell(
+        "release",
+        write(tmp_path, public, data={"path": "folder"}, holdout=0, output="other"),
+        "--ledger",
+        tmp_path / "ledger.sqlite",
+    )
+    assert wrong.exit_code == 2 and "1 image" in wrong.output, wrong.output
+
+
 def test_image_settings_are_refused_for_tables(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "people.schema.yaml").write_text(yaml.safe_dump(table_schema().to_dict(), sort_keys=False))

@@ -82,6 +82,7 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
         "12 codes",
         "16 energies",
         *(PASSES * ["96 patterns of 1 regions a class"]),
+        "correlations of 96 patterns",
         *(3 * ["gradient of the labels"]),
         "what classifiers of 6 styles get right",
     ]

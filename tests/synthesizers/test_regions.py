@@ -50,8 +50,8 @@ def made(rows: int, sigma: float, regions_of: ImageSchema | None = None) -> tupl
             means[c] = found[mine].mean(dim=0)
             values, axes = torch.linalg.eigh(torch.cov(found[mine].T))
             spreads[c] = axes * values.clamp_min(0).sqrt()
-    event = repeat(region_sums_event(sigma, budget), PASSES)
-    session = Session(Plan(budget, event, {"regions": sigma}), noise=NoiseSource(test_seed=0))
+    event = repeat(region_sums_event(sigma, budget), PASSES + 1)
+    session = Session(Plan(budget, event, {"regions": sigma, "correlations": sigma}), noise=NoiseSource(test_seed=0))
     box = Private(Images(pixels, labels), dataset="squares", schema=public, bounded=True)
     return measured_regions(box, session, codes, details, means, spreads, seeded(0)), pixels, labels
 
@@ -86,7 +86,7 @@ def test_pure_noise_is_usable(rows: int) -> None:
 
 
 def test_draws_vary_as_much_as_pixels_can() -> None:
-    regions = Regions((3, 8, 12), 2, 1)
+    regions = Regions((3, 8, 12), 2, 1, 5)
     regions.pictures.fill_(0.5)
     regions.pictures[:, :, :40] = 0.0  # dark stays dark
     regions.scatter.copy_(torch.tensor([0.0, 0.1]))
