@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
@@ -25,7 +26,7 @@ from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_labels import row_of
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
-from synthkit.synthesizers.image_moments import Drawer, ImageMoments
+from synthkit.synthesizers.image_moments import Drawer, ImageMoments, _sharper
 from synthkit.synthesizers.image_styles import Style
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.procedural import procedural
@@ -151,17 +152,33 @@ def test_clearer_images_are_near_and_nearer_to_their_class(model: ImageModel) ->
 
 
 def test_the_style_is_followed(model: ImageModel) -> None:
-    network = model.network
+    network = deepcopy(model.network)
     assert isinstance(network, Drawer)
+    torch.nn.init.zeros_(network.labels.layer.weight)  # pushes nowhere
     classes = torch.zeros(40, dtype=torch.int64)
-    plain, moved, decoded = (
+    plain, moved, decoded, sharper = (
         network.drawn(classes, style, seeded(1))[0]
-        for style in (Style(0.0, False, 0.0), Style(0.0, True, 0.0), Style(0.5, False, 0.0))
+        for style in (Style(0.0, False), Style(0.0, True), Style(0.5, False), Style(0.0, False, 1.5))
     )
     assert not torch.equal(plain, moved)
     # Two thirds are a region's picture alone; with decoded ones, a third.
     same = (plain == decoded).flatten(1).all(dim=1)
     assert 4 < same.sum() < 24
+    assert _roughness(sharper) > 1.05 * _roughness(plain)
+
+
+def _roughness(images: Tensor) -> float:
+    return float(images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean())
+
+
+def test_sharpening_adds_what_differs_from_around() -> None:
+    flat, dot = torch.full((1, 1, 5, 5), 0.4), torch.full((1, 1, 5, 5), 0.4)
+    dot[..., 2, 2] = 0.5
+    torch.testing.assert_close(_sharper(flat, torch.tensor([1.5])), flat)
+    around = 0.4 + 0.1 / 9
+    assert _sharper(dot, torch.tensor([1.0]))[0, 0, 2, 2] == pytest.approx(0.5 + (0.5 - around))
+    assert _sharper(dot, torch.tensor([9.0])).amax() == 1  # cut to the range
+    torch.testing.assert_close(_sharper(dot, torch.zeros(1)), dot)
 
 
 def test_two_fits_differ_unless_seeded() -> None:
