@@ -45,6 +45,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     found.add_argument("--train", type=int, default=0, metavar="N", help="fit to the first N training images")
     found.add_argument("--sample", type=int, default=60_000, help="synthetic images")
     found.add_argument("--epochs", type=int, default=5, help="of the classifier")
+    found.add_argument("--classifier", choices=CLASSIFIERS, default="plain")
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--validate", action="store_true", help="test on the last 10,000 training images")
     found.add_argument("--json", type=Path)
@@ -68,7 +69,7 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
             sampled = time.monotonic()
             if options.sheet:
                 sheet(images, options.sheet.with_stem(f"{options.sheet.stem}-{epsilon:g}-{run}"))
-            reached = accuracy(train(images, options.epochs, run), test)
+            reached = accuracy(train(images, options.epochs, run, options.classifier), test)
             ended = time.monotonic()
             result = {
                 "data": options.data.stem,
@@ -77,6 +78,7 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
                 "epsilon": epsilon,
                 "delta": options.delta,
                 "run": run,
+                "classifier": options.classifier,
                 "accuracy": reached,
                 "frechet": frechet(images, test),
                 "tested on": "validation" if options.validate else "test",
@@ -135,8 +137,8 @@ def locked(images: Labelled, name: str) -> Private[Images, ImageSchema]:
     return Private(Images(images.pixels, images.labels), dataset=name, schema=schema)
 
 
-def classifier(channels: int, height: int, width: int, classes: int) -> nn.Module:
-    """A plain small CNN: two convolutions, two layers, dropout."""
+def plain(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    """A small CNN: two convolutions, two layers, dropout."""
     cells = ((height - 2) // 2 - 2) // 2 * (((width - 2) // 2 - 2) // 2)
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3),
@@ -154,14 +156,27 @@ def classifier(channels: int, height: int, width: int, classes: int) -> nn.Modul
     )
 
 
-def train(images: Labelled, epochs: int, seed: int) -> nn.Module:
+def deep(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    """Five convolutions with batch normalization: slower by three, and better on real images."""
+    layers: list[nn.Module] = []
+    for before, after, pooled in ((channels, 24, 2), (24, 48, 1), (48, 48, 2), (48, 96, 1), (96, 96, 2)):
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        if pooled == 2:
+            layers += [nn.MaxPool2d(2), nn.Dropout(0.1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.4), nn.Linear(96 * (height // 8) * (width // 8), classes))
+
+
+CLASSIFIERS = {"plain": plain, "deep": deep}
+
+
+def train(images: Labelled, epochs: int, seed: int, kind: str = "plain") -> nn.Module:
     """The classifier, trained on ``images`` alone; of its epochs, the best on a held-out tenth of them.
 
     Real images choose nothing: that would spend privacy, and flatter the result.
     """
     torch.manual_seed(seed)
     count = len(images.labels)
-    network = classifier(*images.pixels.shape[1:], int(images.labels.max()) + 1)
+    network = CLASSIFIERS[kind](*images.pixels.shape[1:], int(images.labels.max()) + 1)
     order = torch.randperm(count)
     held, used = order[: count // 10], order[count // 10 :]
     steps = epochs * -(-len(used) // 128)
