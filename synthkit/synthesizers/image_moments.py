@@ -129,11 +129,12 @@ class ImageMoments:
         """Class moments, region sums, private steps, counts of styles; their noise in the ratio that the budget's split asks for."""
         scale = calibrate(lambda scale: self.event(self.noise(scale, schema, budget), schema, budget), budget)
         shape = working_shape(schema.shape)
-        size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little: energies are of grey
+        size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little time: energies are of grey
         widths = self._widths(schema)
         blocks = (len(schema.classes) + 1) * sum(width**2 for width in widths)
         seconds = 10 + 1.6e-3 * schema.rows * size + self.public * 1e-3 * size + self.steps * 0.12 * size
         megabytes = 700 + 8e-6 * (self.public * 2_000 * size + 6 * blocks) + 0.016 * 2_000 * size
+        megabytes += 4e-5 * self.public * (math.prod(shape) - math.prod(shape[1:]))  # colours, ten copies of them
         if self.label_steps:
             seconds += 6e-4 * schema.rows * size + self.label_steps * (0.01 + 1e-5 * sample_rate(schema) * schema.rows)
             megabytes += 0.025 * schema.rows * size
