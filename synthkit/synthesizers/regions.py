@@ -126,8 +126,7 @@ def measured_regions(
     usual = float((made.weights[..., None] * room / (room + ROOM)).sum()) / classes
 
     def picture_of(image: Tensor, label: int) -> tuple[Tensor, Tensor]:
-        nearest = (image - made.pictures[label]).square().sum(dim=1).argmin()
-        return made.pictures[label, nearest], made.scatter[label]
+        return made.pictures[label, _nearest(image, made.pictures[label])], made.scatter[label]
 
     measured_field(data, session, made.field, picture_of, details.patterns, usual)
     return made
@@ -139,15 +138,20 @@ def _region_of(schema: ImageSchema, pictures: Tensor, details: Codes, reach: flo
 
     @torch.no_grad()
     def region_of(pixels: NDArray[np.uint8], label: int) -> tuple[int, NDArray[np.floating]]:
-        gaps = images_of(pixels, schema).flatten(1) - pictures[label * regions : (label + 1) * regions]
-        nearest = int(gaps.square().sum(dim=1).argmin())
-        gap = gaps[nearest : nearest + 1] / reach
+        image, mine = images_of(pixels, schema).flatten(1), pictures[label * regions : (label + 1) * regions]
+        nearest = _nearest(image, mine)
+        gap = (image - mine[nearest]) / reach
         along = gap @ details.patterns
         along = along / along.norm(dim=1, keepdim=True).clamp_min(1.0)
         away = (gap.square().sum(dim=1, keepdim=True) / 4).clamp(max=1.0)
         return label * regions + nearest, (torch.cat([along, _SPREAD * away], dim=1) / _WHOLE).numpy()
 
     return region_of
+
+
+def _nearest(image: Tensor, pictures: Tensor) -> int:
+    """Place of the picture (R, C h w) that an image is nearest to."""
+    return int((image - pictures).square().sum(dim=1).argmin())
 
 
 def _clusters(mean: Tensor, spread: Tensor, regions: int, draws: torch.Generator) -> tuple[Tensor, float]:

@@ -75,4 +75,5 @@ def test_it_is_charged_once() -> None:
 
 def test_what_must_not_move_does_not() -> None:
     assert set(styles(moved=False)) < set(styles(moved=True))
+    assert styles(moved=False) == [style for style in styles(moved=True) if not style.moved]
     assert not any(style.moved for style in styles(moved=False))
