@@ -29,7 +29,7 @@ from synthkit.synthesizers.image_model import images_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROOM = 0.0025  # variance that also dark and bright pixels may have
+ROOM = 0.05  # variance that also dark and bright pixels may have
 _REACH = 1.4  # times the usual norm of a difference: norm that becomes 1
 _RANGE, _SMOOTH = 3.0, 0.05  # pixels over which a public field changes; share of its patterns that are always there
 

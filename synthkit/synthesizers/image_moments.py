@@ -7,7 +7,7 @@ In steps:
     JUDGE    the energies' Gaussians tell classes apart: quadratic discriminant analysis, shrunk by the noise
     CHOOSE   of the public images, those that the judge finds likeliest
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
-    STYLE    which way of drawing teaches a small classifier most, counted with noise on real images
+    STYLE    which way of drawing teaches a small classifier most, counted with noise on real images, twice
     DRAW     a class by its noisy count; a code from its Gaussian, decoded; a picture of one of its regions, varied; the
              one, the other, or something in between; pushed towards its class; moved or sharpened a little, if that is the style
     LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
@@ -60,7 +60,7 @@ from synthkit.synthesizers.class_gaussians import ClassGaussians, class_gaussian
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_labels import Labels, measured_labels, row_of, sample_rate
 from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
-from synthkit.synthesizers.image_styles import Style, best_style, styles
+from synthkit.synthesizers.image_styles import ROUNDS, Style, best_style, styles
 from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
@@ -97,7 +97,7 @@ class ImageMoments:
         moved: images may be drawn slightly turned, scaled, sheared and shifted, if that turns out to be better; false for
             things that do not stay what they are then.
         style_draws: images that a classifier learns from, of each style that images could be drawn in, before the best is
-            chosen with privacy; 0 chooses none.
+            chosen with privacy (of the best two, more); 0 chooses none.
         warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
     """
 
@@ -139,7 +139,10 @@ class ImageMoments:
             seconds += 6e-4 * schema.rows * size + self.label_steps * (0.01 + 1e-5 * sample_rate(schema) * schema.rows)
             megabytes += 0.025 * schema.rows * size
         if self.style_draws:
-            seconds += len(styles(moved=self.moved)) * (3e-3 * self.style_draws + 2e-4 * schema.rows) * size
+            asked = len(styles(moved=self.moved))
+            for more, kept in ROUNDS:
+                seconds += asked * (3e-3 * more * self.style_draws + 2e-4 * schema.rows) * size
+                asked = kept
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
         return Plan(budget, event, noise, seconds=seconds, megabytes=megabytes, note=note)
@@ -212,7 +215,9 @@ class ImageMoments:
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
         for what in {"regions", "correlations", "styles"} & set(noise):
             noise[what] *= REGION_BOUND / BOUND
-        noise["regions"] *= math.sqrt(PASSES)
+        for what, times in (("regions", PASSES), ("styles", len(ROUNDS))):
+            if what in noise:
+                noise[what] *= math.sqrt(times)
         if self.label_steps:
             noise["labels"] *= steps_beside(sample_rate(schema), self.label_steps, budget)
         return noise
@@ -225,7 +230,7 @@ class ImageMoments:
         if self.label_steps:
             events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
         if self.style_draws:
-            events.append(region_sums_event(noise["styles"], budget))
+            events.append(repeat(region_sums_event(noise["styles"], budget), len(ROUNDS)))
         return compose(events)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:

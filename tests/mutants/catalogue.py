@@ -742,7 +742,7 @@ def _image_mutants() -> list[Mutant]:
         ),
         (
             "images: the style follows exact counts",
-            {styles: (("    return among[int(sums.sums[0].argmax())]\n", "    real = data._Private__value  # type: ignore\n    return among[len(real.labels) % len(among)]\n"),)},
+            {styles: (("    return left[0]\n", "    real = data._Private__value  # type: ignore\n    return among[len(real.labels) % len(among)]\n"),)},
             "how images are drawn tells how many there are",
         ),
         (

@@ -86,6 +86,7 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
         "correlations of 96 patterns",
         *(3 * ["gradient of the labels"]),
         "what classifiers of 6 styles get right",
+        "what classifiers of 2 styles get right",
     ]
 
 

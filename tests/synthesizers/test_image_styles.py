@@ -11,11 +11,12 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private
 from synthkit.errors import BudgetExceeded
 from synthkit.privacy.budget import Budget
+from synthkit.privacy.events import repeat
 from synthkit.privacy.mechanisms.region_sums import region_sums_event
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.synthesizers.image_styles import Style, best_style, styles
+from synthkit.synthesizers.image_styles import ROUNDS, Style, best_style, styles
 from synthkit.synthesizers.networks import seeded
 
 SHAPE = (1, 12, 12)
@@ -40,7 +41,7 @@ class Halves:
 
 def session(sigma: float) -> Session:
     budget = Budget(1e6, 1e-5)
-    event = region_sums_event(sigma, budget)
+    event = repeat(region_sums_event(sigma, budget), len(ROUNDS))
     return Session(Plan(budget, event, {"styles": sigma}), noise=NoiseSource(test_seed=0))
 
 
@@ -59,16 +60,39 @@ def test_the_style_that_teaches_is_found(good: Style) -> None:
     assert best_style(halves(60), session(0.1), Halves(good), among, 200, seeded(0)) == good  # type: ignore[arg-type]
 
 
+class Late(Halves):
+    """In the first round one style is better (the other shows a single class); in the second it is the other way round."""
+
+    def __init__(self, early: Style, late: Style, first_round: int) -> None:
+        self.early, self.late, self.left = early, late, {early: first_round, late: first_round}
+
+    def drawn(self, classes: torch.Tensor, style: Style, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        first = self.left.get(style, 0) > 0
+        self.left[style] = self.left.get(style, 0) - len(classes)
+        self.good = self.early if first else self.late
+        if style == self.late and first:
+            return torch.rand(len(classes), *SHAPE, generator=draws), torch.zeros_like(classes)
+        return super().drawn(classes, style, draws)
+
+
+def test_the_best_two_are_asked_again() -> None:
+    among = styles(moved=True)
+    network = Late(among[1], among[3], 200)
+    assert best_style(halves(60), session(0.1), network, among, 200, seeded(0)) == among[3]  # type: ignore[arg-type]
+    assert {style for style, left in network.left.items() if left <= -600} == {among[1], among[3]}
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_noise_chooses_something(rows: int) -> None:
     among = styles(moved=False)
     assert best_style(halves(rows), session(100.0), Halves(among[0]), among, 1, seeded(0)) in among  # type: ignore[arg-type]
 
 
-def test_it_is_charged_once() -> None:
+def test_every_round_is_charged() -> None:
     spent, among = session(1.0), styles(moved=False)
     best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
-    assert [charge.what for charge in spent.trace] == ["what classifiers of 4 styles get right"]
+    asked = [f"what classifiers of {left} styles get right" for left in (4, 2)]
+    assert [charge.what for charge in spent.trace] == asked
     with pytest.raises(BudgetExceeded):
         best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
 
