@@ -38,8 +38,9 @@ from synthkit.privacy.session import Session
 from synthkit.synthesizers import image_moments
 from synthkit.synthesizers.base import Progress, built, check_settings, silent
 from synthkit.synthesizers.features import working_shape
+from synthkit.synthesizers.image_drawer import Drawer
 from synthkit.synthesizers.image_model import ImageModel, images_of
-from synthkit.synthesizers.image_moments import Drawer, ImageMoments
+from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import initialize, seeded

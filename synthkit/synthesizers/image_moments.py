@@ -20,7 +20,8 @@ to no image. So codes say what is drawn, and energies judge it. Images near a bo
 kept, with the label that they show: they teach a classifier more than clear cases do. Decoded images have
 lines and corners but their own faults, regions' pictures are true but soft: a classifier that learns from both, and
 from blends of them, relies on neither's faults. How the decoder is trained says
-:mod:`~synthkit.synthesizers.image_training`; how classes are split, :mod:`~synthkit.synthesizers.regions`.
+:mod:`~synthkit.synthesizers.image_training`; how classes are split, :mod:`~synthkit.synthesizers.regions`; how images are
+drawn, :mod:`~synthkit.synthesizers.image_drawer`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from dp_accounting import DpEvent
 from torch import Tensor, nn
 
@@ -56,11 +56,12 @@ from synthkit.privacy.mechanisms.region_sums import region_sums_event
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.base import Progress, check_settings, silent
-from synthkit.synthesizers.class_gaussians import ClassGaussians, class_gaussians
+from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
-from synthkit.synthesizers.image_labels import Labels, measured_labels, row_of, sample_rate
-from synthkit.synthesizers.image_model import Decoder, ImageModel, images_of, initialize_decoder, read_network
-from synthkit.synthesizers.image_styles import ROUNDS, Style, best_style, styles
+from synthkit.synthesizers.image_drawer import Drawer, Style
+from synthkit.synthesizers.image_labels import measured_labels, sample_rate
+from synthkit.synthesizers.image_model import ImageModel, images_of, initialize_decoder, read_network
+from synthkit.synthesizers.image_styles import ROUNDS, best_style, styles
 from synthkit.synthesizers.image_training import train
 from synthkit.synthesizers.locked import Place
 from synthkit.synthesizers.networks import seeded
@@ -78,9 +79,7 @@ _SHARES = {  # of the zero-concentrated budget
     "labels": 0.29,
     "styles": 0.03,
 }
-_DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CHOSEN = 0.3  # of the public images
-_CLEARER, _STRIDES = 1.0, 2  # norm by which an image is pushed towards its class, at most; in so many strides
 _BASE_PIXELS = 28 * 28
 
 
@@ -239,108 +238,6 @@ class ImageMoments:
         return min(self.codes, values), min(self.energies, values)
 
 
-class Drawer(nn.Module):
-    """Codes' Gaussians, a decoder, regions, and the energies' judge."""
-
-    shares: Tensor  # (K,)
-    code_means: Tensor  # (K, d)
-    code_spreads: Tensor  # (K, d, d)
-    means: Tensor  # (K, e) of energies
-    whiten: Tensor  # (K, e, e)
-    log_volumes: Tensor  # (K,)
-
-    def __init__(self, codes: Codes, energies: Energies, regions: Regions, style: Style) -> None:
-        super().__init__()
-        self.codes, self.energies, self.regions, self.style = codes, energies, regions, style
-        classes = len(regions.scatter)
-        d, e = codes.patterns.shape[1], energies.basis.shape[1]
-        self.decoder = Decoder(codes.shape, d, classes)
-        self.labels = Labels(len(energies.mean) + 1, classes)
-        self.register_buffer("shares", torch.full((classes,), 1 / classes))
-        self.register_buffer("code_means", torch.zeros(classes, d))
-        self.register_buffer("code_spreads", torch.zeros(classes, d, d))
-        self.register_buffer("means", torch.zeros(classes, e))
-        self.register_buffer("whiten", torch.zeros(classes, e, e))
-        self.register_buffer("log_volumes", torch.zeros(classes))
-
-    def place(self, codes: ClassGaussians, energies: ClassGaussians) -> None:
-        """JUDGE: released Gaussians. Counts are those with the smaller noise."""
-        for name, value in (
-            ("shares", energies.shares),
-            ("code_means", codes.means),
-            ("code_spreads", codes.spreads),
-            ("means", energies.means),
-            ("whiten", energies.whiten),
-            ("log_volumes", energies.log_volumes),
-        ):
-            getattr(self, name).copy_(torch.from_numpy(value))
-
-    def judge(self, energies: Tensor) -> Tensor:
-        """Log likelihood of every class, up to a common constant: (b, e) to (b, K)."""
-        return self.likelihoods(self.distances(energies))
-
-    def likelihoods(self, distances: Tensor) -> Tensor:
-        """As :meth:`judge`, from :meth:`distances`."""
-        return -(distances + self.log_volumes) / 2
-
-    def distances(self, energies: Tensor) -> Tensor:
-        """Squared Mahalanobis distances: (b, e) to (b, K)."""
-        return self.gaps(energies).square().sum(dim=2)
-
-    def gaps(self, energies: Tensor) -> Tensor:
-        """Whitened distances to every class's mean, axis by axis: (b, e) of any float type to (b, K, e)."""
-        means, whiten = self.means.to(energies), self.whiten.to(energies)
-        return torch.einsum("be,kef->bkf", energies, whiten) - torch.einsum("ke,kef->kf", means, whiten)
-
-    def draw_codes(self, classes: Tensor, draws: torch.Generator) -> Tensor:
-        """Codes from every class's Gaussian: (b,) to (b, d)."""
-        noise = torch.randn(len(classes), self.code_means.shape[1], generator=draws)
-        return self.code_means[classes] + torch.einsum("bij,bj->bi", self.code_spreads[classes], noise)
-
-    def decode(self, codes: Tensor, classes: Tensor) -> Tensor:
-        """(b, d), (b,) to images (b, C, h, w) in [0, 1]."""
-        images: Tensor = self.decoder(self.codes.drawn(codes), codes * codes.shape[1] ** 0.5, classes)
-        return images
-
-    def draw(self, classes: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """DRAW and LABEL: images drawn for some classes (b,), and the classes that the judge sees in them (b,)."""
-        return self.drawn(classes, self.style, draws)
-
-    @torch.no_grad()
-    def drawn(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As :meth:`draw`, in any style."""
-        if not len(classes):
-            return torch.zeros(0, *self.codes.shape), classes
-        # A third are blends, whatever the style's share.
-        decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 2 + 2 * style.decoded).clamp(0, 1)
-        images = self.regions.draw(classes, draws)
-        some = decoded.flatten().nonzero()[:, 0]
-        if len(some):
-            made = self.decode(self.draw_codes(classes[some], draws), classes[some])
-            images[some] = torch.lerp(images[some], made, decoded[some])
-        if style.moved:
-            images = _moved(images, draws)
-        images = self.clearer(images, classes, _CLEARER * torch.rand(len(classes), generator=draws))
-        if style.sharper:
-            images = _sharper(images, style.sharper * torch.rand(len(classes), generator=draws))
-        shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
-        likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
-        return images, likely.argmax(dim=1)
-
-    @torch.enable_grad()
-    def clearer(self, images: Tensor, classes: Tensor, lengths: Tensor) -> Tensor:
-        """Images moved so far (b,) to where the labels' classifier sees their class better: (b, C, h, w) in [0, 1]."""
-        for _ in range(_STRIDES):
-            images = images.detach().requires_grad_(True)
-            doubt = F.cross_entropy(self.labels(row_of(self.energies, images)), classes, reduction="sum")
-            (slope,) = torch.autograd.grad(doubt, images)
-            outwards = ((images <= 0) & (slope > 0)) | ((images >= 1) & (slope < 0))
-            slope = slope.masked_fill(outwards, 0.0)
-            steepness = slope.flatten(1).norm(dim=1).clamp_min(1e-12)
-            images = (images - (lengths / _STRIDES / steepness)[:, None, None, None] * slope).clamp(0, 1)
-        return images.detach()
-
-
 def _measured(
     data: Private[Images, ImageSchema], session: Session, features: nn.Module, width: int, what: str
 ) -> ClassMoments:
@@ -352,26 +249,6 @@ def _measured(
         return found
 
     return noisy_class_moments(data, session, features_of, width, session.plan.noise[what], f"{width} {what}")
-
-
-def _moved(images: Tensor, draws: torch.Generator) -> Tensor:
-    """Images turned by at most 10 degrees, scaled by 12%, sheared by 15%, shifted by 5%."""
-    count = len(images)
-
-    def within(most: float) -> Tensor:
-        return (2 * torch.rand(count, generator=draws) - 1) * most
-
-    turn, wide, high, shear = within(math.radians(10)), 1 + within(0.12), 1 + within(0.12), within(0.15)
-    first = torch.stack([wide * turn.cos(), shear - wide * turn.sin(), within(0.1)], dim=1)
-    second = torch.stack([high * turn.sin(), high * turn.cos(), within(0.1)], dim=1)
-    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-def _sharper(images: Tensor, weights: Tensor) -> Tensor:
-    """Images (b, C, h, w) with what they differ by from their neighbourhood's mean added, times weights (b,)."""
-    smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return (images + weights[:, None, None, None] * (images - smooth)).clamp(0, 1)
 
 
 def load(
@@ -387,4 +264,4 @@ def load(
     return ImageModel(schema, method, network.eval(), parameters)
 
 
-__all__ = ["Drawer", "ImageMoments", "load"]
+__all__ = ["ImageMoments", "load"]

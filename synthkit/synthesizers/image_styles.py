@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,30 +25,14 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private
 from synthkit.privacy.mechanisms.region_sums import noisy_region_sums
 from synthkit.privacy.session import Session
+from synthkit.synthesizers.image_drawer import Drawer, Style
 from synthkit.synthesizers.image_model import images_of, initialize_decoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from synthkit.synthesizers.image_moments import Drawer
-
 ROUNDS = ((1, 2), (3, 1))  # times as many images to learn from, and how many styles are left afterwards
 _EPOCHS, _BATCH, _RATE = 6, 100, 3e-3
-
-
-@dataclass(frozen=True)
-class Style:
-    """A way of drawing images.
-
-    Attributes:
-        decoded: share of the decoder; what is left are regions' pictures.
-        moved: slightly turned, scaled, sheared and shifted.
-        sharper: weight of an unsharp mask, at most.
-    """
-
-    decoded: float = 0.5
-    moved: bool = True
-    sharper: float = 0.0
 
 
 def styles(*, moved: bool) -> list[Style]:
@@ -142,4 +125,4 @@ def _classifier(shape: torch.Size, classes: int, draws: torch.Generator) -> nn.M
     return judge
 
 
-__all__ = ["ROUNDS", "Style", "best_style", "styles"]
+__all__ = ["ROUNDS", "best_style", "styles"]

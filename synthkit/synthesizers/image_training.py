@@ -11,16 +11,13 @@ The loss is the sum of four:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthkit.synthesizers.image_drawer import Drawer
 from synthkit.synthesizers.image_model import initialize_decoder
-
-if TYPE_CHECKING:
-    from synthkit.synthesizers.image_moments import Drawer
 
 Adversary = Callable[[Tensor, Tensor], Tensor]  # energies (b, e) and classes (b,) of drawn images to a loss ()
 CALM = 0.2  # by which log likelihoods are multiplied: energies are not as independent as their Gaussians have it

@@ -24,10 +24,10 @@ from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
+from synthkit.synthesizers.image_drawer import Drawer, Style, _sharper
 from synthkit.synthesizers.image_labels import row_of
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
-from synthkit.synthesizers.image_moments import Drawer, ImageMoments, _sharper
-from synthkit.synthesizers.image_styles import Style
+from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.networks import seeded
 from synthkit.synthesizers.procedural import procedural
 from synthkit.synthesizers.regions import PASSES

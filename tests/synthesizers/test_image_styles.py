@@ -16,7 +16,8 @@ from synthkit.privacy.mechanisms.region_sums import region_sums_event
 from synthkit.privacy.noise import NoiseSource
 from synthkit.privacy.plan import Plan
 from synthkit.privacy.session import Session
-from synthkit.synthesizers.image_styles import ROUNDS, Style, best_style, styles
+from synthkit.synthesizers.image_drawer import Style
+from synthkit.synthesizers.image_styles import ROUNDS, best_style, styles
 from synthkit.synthesizers.networks import seeded
 
 SHAPE = (1, 12, 12)
