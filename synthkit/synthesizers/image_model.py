@@ -157,7 +157,7 @@ class ImageModel:
                 if given is not None:
                     images = _insisted(network, images, got, given, draws)
                 whole = resized(images, self.schema.height, self.schema.width)
-                pixels[part] = (whole * 255).round().to(torch.uint8).numpy()
+                pixels[part] = pixels_of(whole).numpy()
                 labels[part] = (got if given is None else wanted[part]).numpy()
         return SyntheticImages(pixels, labels)
 
@@ -198,6 +198,11 @@ def images_of(pixels: NDArray[np.uint8], schema: ImageSchema) -> Tensor:
     return resized(torch.from_numpy(np.array(pixels)).float() / 255, height, width)
 
 
+def pixels_of(images: Tensor) -> Tensor:
+    """Images (n, C, h, w) in [0, 1] as they are released: uint8."""
+    return (images * 255).round().to(torch.uint8)
+
+
 def _insisted(network: ImageNetwork, images: Tensor, got: Tensor, given: int, draws: torch.Generator) -> Tensor:
     """Images that got another label than ``given`` are drawn again, a few times."""
     for _ in range(_TRIES):
@@ -227,5 +232,6 @@ __all__ = [
     "images_of",
     "initialize_decoder",
     "load_image_model",
+    "pixels_of",
     "read_network",
 ]

@@ -79,6 +79,7 @@ _SHARES = {  # of the zero-concentrated budget
     "labels": 0.29,
     "styles": 0.03,
 }
+_REGION_SUMS = {"regions": PASSES, "correlations": 1, "styles": len(ROUNDS)}  # how often each is released
 _CHOSEN = 0.3  # of the public images
 _BASE_PIXELS = 28 * 28
 
@@ -212,11 +213,8 @@ class ImageMoments:
         left_out = {what for what, asked in (("labels", self.label_steps), ("styles", self.style_draws)) if not asked}
         shares = {what: share for what, share in _SHARES.items() if what not in left_out}
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
-        for what in {"regions", "correlations", "styles"} & set(noise):
-            noise[what] *= REGION_BOUND / BOUND
-        for what, times in (("regions", PASSES), ("styles", len(ROUNDS))):
-            if what in noise:
-                noise[what] *= math.sqrt(times)
+        for what in set(noise).intersection(_REGION_SUMS):
+            noise[what] = noise[what] * (REGION_BOUND / BOUND) * math.sqrt(_REGION_SUMS[what])
         if self.label_steps:
             noise["labels"] *= steps_beside(sample_rate(schema), self.label_steps, budget)
         return noise
@@ -224,12 +222,11 @@ class ImageMoments:
     def event(self, noise: Mapping[str, float], schema: ImageSchema, budget: Budget) -> DpEvent:
         """What it costs."""
         events = [class_moments_event(noise[what], budget) for what in ("codes", "energies")]
-        events.append(repeat(region_sums_event(noise["regions"], budget), PASSES))
-        events.append(region_sums_event(noise["correlations"], budget))
+        for what, times in _REGION_SUMS.items():
+            if what in noise:
+                events.append(repeat(region_sums_event(noise[what], budget), times))
         if self.label_steps:
             events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
-        if self.style_draws:
-            events.append(repeat(region_sums_event(noise["styles"], budget), len(ROUNDS)))
         return compose(events)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from synthkit.data.private import Private
 from synthkit.privacy.mechanisms.region_sums import noisy_region_sums
 from synthkit.privacy.session import Session
 from synthkit.synthesizers.image_drawer import Drawer, Style
-from synthkit.synthesizers.image_model import images_of, initialize_decoder
+from synthkit.synthesizers.image_model import images_of, initialize_decoder, pixels_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,12 +99,12 @@ def _learnt(network: Drawer, style: Style, count: int, draws: torch.Generator) -
 
 
 def _drawn(network: Drawer, style: Style, count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images (n, C, h, w), uint8 as they would be released, and their labels (n,)."""
+    """Images (n, C, h, w), uint8, and their labels (n,)."""
     wanted = torch.multinomial(network.shares, count, replacement=True, generator=draws)
     images, labels = [], []
     for part in wanted.split(500):
         found, shown = network.drawn(part, style, draws)
-        images.append((found * 255).round().byte())
+        images.append(pixels_of(found))
         labels.append(shown)
     return torch.cat(images), torch.cat(labels)
 
