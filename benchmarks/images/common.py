@@ -44,12 +44,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     found.add_argument("--runs", type=int, default=1)
     found.add_argument("--train", type=int, default=0, metavar="N", help="fit to the first N training images")
     found.add_argument("--sample", type=int, default=60_000, help="synthetic images")
-    found.add_argument("--epochs", type=int, default=5, help="of the classifier")
-    found.add_argument("--classifier", choices=CLASSIFIERS, default="plain")
+    found.add_argument("--epochs", type=int, default=5, help="of the classifiers")
+    found.add_argument("--classifier", choices=CLASSIFIERS, action="append", help="both, unless one is named")
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--validate", action="store_true", help="test on the last 10,000 training images")
     found.add_argument("--json", type=Path)
     found.add_argument("--sheet", type=Path)
+    found.add_argument("--keep", type=Path, help="a stem of .npz files for the synthetic images")
     return found
 
 
@@ -57,7 +58,8 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
     """Fit, draw, and hold the images against real ones, for every epsilon; a table, and JSON where asked for."""
     torch.set_num_threads(options.threads)
     train_images, test = parts(options)
-    columns = ("epsilon", "run", "accuracy on real", "Fréchet", "fit s", "sample s", "classifier s", "peak MB")
+    kinds = options.classifier or list(CLASSIFIERS)
+    columns = ("epsilon", "run", *kinds, "Fréchet", "fit s", "sample s", "classifiers s", "peak MB")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     results = []
     for epsilon in options.epsilon:
@@ -69,7 +71,10 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
             sampled = time.monotonic()
             if options.sheet:
                 sheet(images, options.sheet.with_stem(f"{options.sheet.stem}-{epsilon:g}-{run}"))
-            reached = accuracy(train(images, options.epochs, run, options.classifier), test)
+            if options.keep:
+                kept = options.keep.with_name(f"{options.keep.name}-{epsilon:g}-{run}.npz")
+                np.savez(kept, pixels=images.pixels, labels=images.labels)
+            reached = {kind: accuracy(train(images, options.epochs, run, kind), test) for kind in kinds}
             ended = time.monotonic()
             result = {
                 "data": options.data.stem,
@@ -78,7 +83,6 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
                 "epsilon": epsilon,
                 "delta": options.delta,
                 "run": run,
-                "classifier": options.classifier,
                 "accuracy": reached,
                 "frechet": frechet(images, test),
                 "tested on": "validation" if options.validate else "test",
@@ -90,7 +94,7 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
             }
             results.append(result)
             print(
-                f"| {epsilon:g} | {run} | {reached:.4f} | {result['frechet']:.4f} | {result['fit_seconds']:.0f} "
+                f"| {epsilon:g} | {run} | {' | '.join(f'{each:.4f}' for each in reached.values())} | {result['frechet']:.4f} | {result['fit_seconds']:.0f} "
                 f"| {result['sample_seconds']:.0f} | {result['classifier_seconds']:.0f} "
                 f"| {result['peak_megabytes']:.0f} |",
                 flush=True,
