@@ -93,8 +93,9 @@ def measure(method: str, fit: Fit, options: argparse.Namespace) -> None:
                 **facts,
             }
             results.append(result)
+            accuracies = " | ".join(f"{reached[kind]:.4f}" for kind in kinds)
             print(
-                f"| {epsilon:g} | {run} | {' | '.join(f'{each:.4f}' for each in reached.values())} | {result['frechet']:.4f} | {result['fit_seconds']:.0f} "
+                f"| {epsilon:g} | {run} | {accuracies} | {result['frechet']:.4f} | {result['fit_seconds']:.0f} "
                 f"| {result['sample_seconds']:.0f} | {result['classifier_seconds']:.0f} "
                 f"| {result['peak_megabytes']:.0f} |",
                 flush=True,
