@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthkit.data.images import Images
+from synthkit.synthesizers.image_classifier import BATCH, learn, plain_classifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,49 +62,23 @@ def trained(images: Images, classes: int, name: str) -> Classifier:
 
 
 def _cnn(learnt: Images, held: Images, classes: int) -> Predict:
-    """Two convolutions, two layers, dropout; of its epochs, the best on ``held``."""
+    """The plain classifier; of its epochs, the best on ``held``."""
     channels, height, width = learnt.pixels.shape[1:]
-    epochs = max(_EPOCHS, -(-_STEPS // max(1, -(-learnt.rows // 128))))
+    epochs = max(_EPOCHS, -(-_STEPS // -(-learnt.rows // BATCH)))
+    best, state = -1.0, {}
+
+    def keep() -> None:
+        nonlocal best, state
+        reached = float((_classes(network, held.pixels) == held.labels).mean())
+        if reached >= best:
+            best, state = reached, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = _network(channels, height, width, classes)
-        steps = epochs * -(-learnt.rows // 128)
-        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-        pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-        best, state = -1.0, network.state_dict()
-        for _ in range(epochs):
-            network.train()
-            for batch in torch.randperm(learnt.rows).split(128):
-                targets = torch.from_numpy(learnt.labels[batch.numpy()]).long()
-                loss = F.cross_entropy(network(_tensor(learnt.pixels[batch.numpy()])), targets)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                pace.step()
-            reached = float((_classes(network, held.pixels) == held.labels).mean())
-            if reached >= best:
-                best, state = reached, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network = plain_classifier(channels, height, width, classes)
+        learn(network, torch.from_numpy(learnt.pixels), torch.from_numpy(learnt.labels), epochs, after=keep)
     network.load_state_dict(state)
     return lambda pixels: _classes(network, pixels)
-
-
-def _network(channels: int, height: int, width: int, classes: int) -> nn.Module:
-    high, wide = -(-height // 4), -(-width // 4)
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2, ceil_mode=True),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2, ceil_mode=True),
-        nn.AdaptiveAvgPool2d((min(high, 7), min(wide, 7))),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(64 * min(high, 7) * min(wide, 7), 128),
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Linear(128, classes),
-    )
 
 
 @torch.no_grad()

@@ -26,13 +26,14 @@ from synthkit.explain.checks import Stability, spearman, stability
 from synthkit.explain.networks import evaluation_copy, integrated_gradients, score_of
 from synthkit.explain.shapley import Score, Worth, added_up, asked
 from synthkit.explain.superpixels import superpixels
+from synthkit.synthesizers.image_classifier import learn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BACKGROUND = 12
 _MOST_EXACT = 9  # superpixels
-_TESTED, _EPOCHS, _BATCH = 500, 4, 64
+_TESTED, _EPOCHS = 500, 8
 _CELLS = 4_000_000  # pixel values a score is asked for at a time
 
 
@@ -253,10 +254,9 @@ def train_classifier(pixels: NDArray[np.uint8], labels: NDArray[np.int32], class
     """
     if len(np.unique(labels)) < 2:
         raise ExplanationError("the images are of a single class: there is nothing to tell apart, and so no reasons")
-    draws = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(
+        network = nn.Sequential(  # explainers ask it many thousand times
             nn.Conv2d(pixels.shape[1], 16, 3, stride=2, padding=1),
             nn.LeakyReLU(0.1),
             nn.Conv2d(16, 32, 3, stride=2, padding=1),
@@ -265,14 +265,7 @@ def train_classifier(pixels: NDArray[np.uint8], labels: NDArray[np.int32], class
             nn.Flatten(),
             nn.Linear(32 * 16, classes),
         )
-    images, truth = torch.from_numpy(_unit(pixels)), torch.from_numpy(labels.astype(np.int64))
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(images), generator=draws).split(_BATCH):
-            loss = nn.functional.cross_entropy(network(images[batch]), truth[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        learn(network, torch.from_numpy(pixels), torch.from_numpy(labels), _EPOCHS)
     return evaluation_copy(network)
 
 

@@ -1,7 +1,7 @@
 """STYLE: in which way images are to be drawn, by what classifiers that learn from each way get right on real images.
 
 Whether blends with decoded images help, whether digits may lean and clothes may not, is different from one set
-to the next, and no released moment tells. So a small classifier is trained on images of every style, all are
+to the next, and no released moment tells. So a plain classifier is trained on images of every style, all are
 asked about every real image of the training set, and what each gets right is counted, with noise. Counts of
 so many images are worth little noise, so that the choice is cheap: private selection by noisy scores, as in
 report noisy max, except that the scores are released too. What teaches most from few images is not always what
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthkit.data.image_schema import ImageSchema
@@ -25,6 +24,7 @@ from synthkit.data.images import Images
 from synthkit.data.private import Private
 from synthkit.privacy.mechanisms.region_sums import noisy_region_sums
 from synthkit.privacy.session import Session
+from synthkit.synthesizers.image_classifier import learn, plain_classifier
 from synthkit.synthesizers.image_drawer import Drawer, Style
 from synthkit.synthesizers.image_model import images_of, pixels_of
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROUNDS = ((1, 2), (3, 1))  # times as many images to learn from, and how many styles are left afterwards
-_EPOCHS, _BATCH, _RATE = 5, 128, 3e-3
+_EPOCHS = 5
 
 
 def styles(*, moved: bool) -> list[Style]:
@@ -82,22 +82,12 @@ def _scores(data: Private[Images, ImageSchema], session: Session, judges: Sequen
 
 
 def _learnt(network: Drawer, style: Style, count: int, draws: torch.Generator) -> nn.Module:
-    """A small classifier of images (b, C, h, w), trained on ``count`` that are drawn in a style."""
+    """A plain classifier of images (b, C, h, w), trained on ``count`` that are drawn in a style."""
     images, labels = _drawn(network, style, count, draws)
-    steps = _EPOCHS * -(-count // _BATCH)
-    with torch.random.fork_rng(devices=[]):  # layers and dropout draw from torch's global state
+    channels, height, width = images.shape[1:]
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=draws)))
-        judge = _classifier(images.shape[1:], len(network.shares))
-        learner = torch.optim.Adam(judge.parameters(), _RATE)
-        pace = torch.optim.lr_scheduler.OneCycleLR(learner, _RATE, total_steps=steps)
-        for _ in range(_EPOCHS):
-            for batch in torch.randperm(count).split(_BATCH):
-                loss = F.cross_entropy(judge(images[batch] / 255), labels[batch])
-                learner.zero_grad()
-                loss.backward()
-                learner.step()
-                pace.step()
-    return judge.eval()
+        return learn(plain_classifier(channels, height, width, len(network.shares)), images, labels, _EPOCHS)
 
 
 def _drawn(network: Drawer, style: Style, count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -109,25 +99,6 @@ def _drawn(network: Drawer, style: Style, count: int, draws: torch.Generator) ->
         images.append(pixels_of(found))
         labels.append(shown)
     return torch.cat(images), torch.cat(labels)
-
-
-def _classifier(shape: torch.Size, classes: int) -> nn.Module:
-    """Two convolutions, two layers, pooling and dropout: without these, a network learns more from moved images than others do."""
-    channels, height, width = shape
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(64 * (height // 4) * (width // 4), 128),
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Linear(128, classes),
-    )
 
 
 __all__ = ["ROUNDS", "best_style", "styles"]
