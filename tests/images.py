@@ -11,7 +11,7 @@ import yaml
 from synthkit.data.image_schema import ImageSchema
 from synthkit.data.images import Images
 
-QUICK = {"codes": 8, "energies": 10, "public": 500, "steps": 2, "label_steps": 2, "style_draws": 20}
+QUICK = {"codes": 8, "energies": 10, "public": 500, "steps": 2, "label_steps": 2, "matched": 20, "style_draws": 20}
 
 
 def schema(**changes: object) -> ImageSchema:

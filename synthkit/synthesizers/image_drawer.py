@@ -2,7 +2,8 @@
 
 An image is decoded from codes, or a picture of a region with a field on it, or a blend of both; pushed towards
 its class, moved or sharpened a little, if that is the style. Its label is what the labels' classifier sees in it,
-the drawn class in case of doubt. All of this is post-processing. What was measured, and how, says
+the drawn class in case of doubt. Of several candidates those are kept that make images as clear as real ones are
+(:mod:`~synthkit.synthesizers.image_matching`). All of this is post-processing. What was measured, and how, says
 :mod:`~synthkit.synthesizers.image_moments`.
 """
 
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 from synthkit.synthesizers.class_gaussians import ClassGaussians
 from synthkit.synthesizers.features import Codes, Energies
 from synthkit.synthesizers.image_labels import Labels, row_of
+from synthkit.synthesizers.image_matching import Match
 from synthkit.synthesizers.image_model import Decoder
 from synthkit.synthesizers.regions import Regions
 
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CLEARER, _STRIDES = 1.0, 2  # norm by which an image is pushed towards its class, at most; in so many strides
+_CANDIDATES = 3  # for every image; a third of them is pushed
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Style:
 
 
 class Drawer(nn.Module):
-    """Codes' Gaussians, a decoder, regions, and the energies' judge."""
+    """Codes' Gaussians, a decoder, regions, the energies' judge, the labels' classifier, and what it should see."""
 
     shares: Tensor  # (K,)
     code_means: Tensor  # (K, d)
@@ -57,6 +60,7 @@ class Drawer(nn.Module):
         d, e = codes.patterns.shape[1], energies.basis.shape[1]
         self.decoder = Decoder(codes.shape, d, classes)
         self.labels = Labels(len(energies.mean) + 1, classes)
+        self.match = Match(classes)
         self.register_buffer("shares", torch.full((classes,), 1 / classes))
         self.register_buffer("code_means", torch.zeros(classes, d))
         self.register_buffer("code_spreads", torch.zeros(classes, d, d))
@@ -109,9 +113,25 @@ class Drawer(nn.Module):
 
     @torch.no_grad()
     def drawn(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As :meth:`draw`, in any style."""
+        """As :meth:`draw`, in the style that the odds were :meth:`weighed <weigh>` in last; in any order."""
         if not len(classes):
             return torch.zeros(0, *self.codes.shape), classes
+        asked = classes.repeat(_CANDIDATES if self.match.known else 1)
+        images, seen = self.candidates(asked, style, draws)
+        labels = (seen + _DRAWN_CLASS * F.one_hot(asked, len(self.shares))).argmax(dim=1)
+        kept = self.match.chosen(seen, len(classes), draws)
+        return images[kept], labels[kept]
+
+    @torch.no_grad()
+    def weigh(self, style: Style, count: int, draws: torch.Generator) -> None:
+        """MATCH: take the odds for a style from ``count`` candidates, 1 or more."""
+        if self.match.known:
+            wanted = torch.multinomial(self.shares, count, replacement=True, generator=draws)
+            self.match.weigh(torch.cat([self.candidates(part, style, draws)[1] for part in wanted.split(500)]))
+
+    @torch.no_grad()
+    def candidates(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images drawn for classes (b,), b at least 1, and the log likelihoods that the labels' classifier sees (b, K)."""
         # A third are blends, whatever the style's share.
         decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 2 + 2 * style.decoded).clamp(0, 1)
         images = self.regions.draw(classes, draws)
@@ -121,12 +141,17 @@ class Drawer(nn.Module):
             images[some] = torch.lerp(images[some], made, decoded[some])
         if style.moved:
             images = _moved(images, draws)
-        images = self.clearer(images, classes, _CLEARER * torch.rand(len(classes), generator=draws))
+        lengths = (3 * torch.rand(len(classes), generator=draws) - 2).clamp_min(0) * _CLEARER
+        some = lengths.nonzero()[:, 0]
+        if len(some):
+            images[some] = self.clearer(images[some], classes[some], lengths[some])
         if style.sharper:
             images = _sharper(images, style.sharper * torch.rand(len(classes), generator=draws))
-        shown = F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
-        likely = shown + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))
-        return images, likely.argmax(dim=1)
+        return images, self.see(images)
+
+    def see(self, images: Tensor) -> Tensor:
+        """Log likelihoods of classes (b, K), as the labels' classifier sees images (b, C, h, w)."""
+        return F.log_softmax(self.labels(row_of(self.energies, images)), dim=1)
 
     @torch.enable_grad()
     def clearer(self, images: Tensor, classes: Tensor, lengths: Tensor) -> Tensor:

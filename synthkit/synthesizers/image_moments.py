@@ -7,12 +7,13 @@ In steps:
     JUDGE    the energies' Gaussians tell classes apart: quadratic discriminant analysis, shrunk by the noise
     CHOOSE   of the public images, those that the judge finds likeliest
     DECODE   train a decoder on codes drawn from the classes' Gaussians, and on the chosen images
-    STYLE    which way of drawing teaches a small classifier most, counted with noise on real images, twice
+    STYLE    which way of drawing teaches a plain classifier most, counted with noise on real images, twice
     DRAW     a class by its noisy count; a code from its Gaussian, decoded; a picture of one of its regions, varied; the
              one, the other, or something in between; pushed towards its class; moved or sharpened a little, if that is the style
     LABEL    the image's label is what a linear classifier sees in it that DP-SGD trains, the drawn class in case of doubt
+    MATCH    of the candidates those that make as many clear, and as many doubtful, as that classifier counts of real ones
 
-Only MEASURE, SPLIT, STYLE and LABEL's training see real images; all else is post-processing, and free. Harder,
+Only MEASURE, SPLIT, STYLE, MATCH's counts and LABEL's training see real images; all else is post-processing, and free. Harder,
 Adamczewski and Park 2021 (arXiv:2002.11603) match one noisy mean embedding; here are second moments, in two features that do
 different work. Codes are linear, so any code has its image, and images vary as the real ones do, but they
 are blurred. Energies tell classes apart and say what lines are like, but most vectors of energies belong
@@ -60,6 +61,7 @@ from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_drawer import Drawer, Style
 from synthkit.synthesizers.image_labels import measured_labels, sample_rate
+from synthkit.synthesizers.image_matching import measured_match
 from synthkit.synthesizers.image_model import ImageModel, images_of, initialize_decoder, read_network
 from synthkit.synthesizers.image_styles import ROUNDS, best_style, styles
 from synthkit.synthesizers.image_training import train
@@ -73,13 +75,14 @@ if TYPE_CHECKING:
 
 _SHARES = {  # of the zero-concentrated budget
     "codes": 0.17,
-    "energies": 0.16,
+    "energies": 0.15,
     "regions": 0.28,
     "correlations": 0.07,
     "labels": 0.29,
+    "seen": 0.01,
     "styles": 0.03,
 }
-_REGION_SUMS = {"regions": PASSES, "correlations": 1, "styles": len(ROUNDS)}  # how often each is released
+_REGION_SUMS = {"regions": PASSES, "correlations": 1, "seen": 1, "styles": len(ROUNDS)}  # how often each is released
 _CHOSEN = 0.3  # of the public images
 _BASE_PIXELS = 28 * 28
 
@@ -96,6 +99,8 @@ class ImageMoments:
         label_steps: private steps of the classifier that labels what is drawn; 0 leaves labels as they were drawn.
         moved: images may be drawn slightly turned, scaled, sheared and shifted, if that turns out to be better; false for
             things that do not stay what they are then.
+        matched: candidates that are held against real images, so that as many are clear as of those; 0 keeps images as they
+            are drawn. Without ``label_steps`` nobody tells what is clear, and nothing is matched.
         style_draws: images that a classifier learns from, of each style that images could be drawn in, before the best is
             chosen with privacy (of the best two, more); 0 chooses none.
         warm_start: a folder of public images (PNG, JPEG), which take the place of half of the procedural ones.
@@ -103,13 +108,14 @@ class ImageMoments:
 
     name: ClassVar[str] = "image_moments"
     takes: ClassVar[str] = "images"
-    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2, "label_steps": 2, "style_draws": 20}
+    short: ClassVar[Mapping[str, Any]] = {"public": 600, "steps": 2, "label_steps": 2, "matched": 20, "style_draws": 20}
 
     codes: int = 60
     energies: int = 150
     public: int = 16_000
     steps: int = 800
     label_steps: int = 1500
+    matched: int = 10_000
     style_draws: int = 10_000
     moved: bool = True
     warm_start: str = ""
@@ -122,11 +128,12 @@ class ImageMoments:
             public=(500, 200_000),
             steps=(0, 1_000_000),
             label_steps=(0, 100_000),
+            matched=(0, 1_000_000),
             style_draws=(0, 1_000_000),
         )
 
     def plan(self, schema: ImageSchema, budget: Budget) -> Plan:
-        """Class moments, region sums, private steps, counts of styles; their noise in the ratio that the budget's split asks for."""
+        """Class moments, region sums, private steps, counts; their noise in the ratio that the budget's split asks for."""
         scale = calibrate(lambda scale: self.event(self.noise(scale, schema, budget), schema, budget), budget)
         shape = working_shape(schema.shape)
         size = math.prod(shape[1:]) / _BASE_PIXELS  # colour costs little time: energies are of grey
@@ -138,10 +145,13 @@ class ImageMoments:
         if self.label_steps:
             seconds += 6e-4 * schema.rows * size + self.label_steps * (0.01 + 1e-5 * sample_rate(schema) * schema.rows)
             megabytes += 0.025 * schema.rows * size
+        if self._matches:
+            seconds += (6e-4 * schema.rows + 1e-3 * self.matched) * size
         if self.style_draws:
             asked = len(styles(moved=self.moved))
             for more, kept in ROUNDS:
-                seconds += asked * (3e-3 * more * self.style_draws + 2e-4 * schema.rows) * size
+                drawn = more * self.style_draws * (2 if self._matches else 1) + self.matched / 3
+                seconds += asked * (3e-3 * drawn + 2e-4 * schema.rows) * size
                 asked = kept
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
@@ -184,6 +194,9 @@ class ImageMoments:
         # LABEL
         progress(0.28, "private steps of the labels")
         measured_labels(data, session, energies, network.labels, self.label_steps)
+        # MATCH
+        if self._matches:
+            measured_match(data, session, network.see, network.match)
         initialize_decoder(network.decoder, draws)
         # CHOOSE
         with torch.no_grad():
@@ -202,15 +215,18 @@ class ImageMoments:
     def styled(
         self, data: Private[Images, ImageSchema], session: Session, network: Drawer, draws: torch.Generator
     ) -> dict[str, Any]:
-        """STYLE: the network draws in the best one from now on, which is a parameter of the model."""
+        """STYLE and MATCH: the network draws in the best style from now on, which is a parameter of the model."""
         if self.style_draws:
             among = styles(moved=self.moved)
-            network.style = best_style(data, session, network, among, self.style_draws, draws)
+            network.style = best_style(data, session, network, among, self.style_draws, self.matched, draws)
+        if self._matches:
+            network.weigh(network.style, self.matched, draws)
         return {"style": asdict(network.style)}
 
     def noise(self, scale: float, schema: ImageSchema, budget: Budget) -> dict[str, float]:
         """Noise of everything that is measured, by the budget's split."""
-        left_out = {what for what, asked in (("labels", self.label_steps), ("styles", self.style_draws)) if not asked}
+        parts = {"labels": self.label_steps, "seen": self._matches, "styles": self.style_draws}
+        left_out = {what for what, asked in parts.items() if not asked}
         shares = {what: share for what, share in _SHARES.items() if what not in left_out}
         noise = {what: scale * (share / sum(shares.values())) ** -0.5 for what, share in shares.items()}
         for what in set(noise).intersection(_REGION_SUMS):
@@ -228,6 +244,10 @@ class ImageMoments:
         if self.label_steps:
             events.append(repeat(step_event(noise["labels"], sample_rate(schema)), self.label_steps))
         return compose(events)
+
+    @property
+    def _matches(self) -> bool:
+        return bool(self.matched and self.label_steps)
 
     def _widths(self, schema: ImageSchema) -> tuple[int, int]:
         """Small images have fewer patterns than asked for."""

@@ -35,7 +35,7 @@ from tests.images import images
 from tests.synthesizers.contract import check_encrypted
 
 BUDGET = Budget(5.0, 1e-4)
-QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3, label_steps=3, style_draws=20)
+QUICK = ImageMoments(codes=12, energies=16, public=500, steps=3, label_steps=3, matched=20, style_draws=20)
 
 
 def schema(**changes: object) -> ImageSchema:
@@ -158,7 +158,7 @@ def test_the_style_is_followed(model: ImageModel) -> None:
     torch.nn.init.zeros_(network.labels.layer.weight)  # pushes nowhere
     classes = torch.zeros(40, dtype=torch.int64)
     plain, moved, decoded, sharper = (
-        network.drawn(classes, style, seeded(1))[0]
+        network.candidates(classes, style, seeded(1))[0]
         for style in (Style(0.0, False), Style(0.0, True), Style(0.5, False), Style(0.0, False, 1.5))
     )
     assert not torch.equal(plain, moved)
@@ -237,7 +237,7 @@ def test_tiny_sets_are_legal(rows: int) -> None:
 def test_any_size(height: int, width: int, channels: int) -> None:
     public = schema(height=height, width=width, channels=channels)
     model, _ = fitted(
-        ImageMoments(codes=8, energies=8, public=500, steps=1, label_steps=2, style_draws=5), public, rows=6
+        ImageMoments(codes=8, energies=8, public=500, steps=1, label_steps=2, matched=20, style_draws=5), public, rows=6
     )
     assert model.sample(3).pixels.shape == (3, channels, height, width)
 
