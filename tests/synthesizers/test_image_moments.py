@@ -85,6 +85,7 @@ def test_a_fit_runs_what_was_priced(adjacency: Adjacency, unit: Unit) -> None:
         *(PASSES * ["96 patterns of 1 regions a class"]),
         "correlations of 96 patterns",
         *(3 * ["gradient of the labels"]),
+        "what the labels' classifier sees",
         "what classifiers of 6 styles get right",
         "what classifiers of 2 styles get right",
     ]
