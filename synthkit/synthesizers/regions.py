@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 DETAILS = 300  # public patterns along which a region's picture is measured, at most
 PASSES = 2  # measurements, each of differences from the pictures before
-_MOST = 100  # regions a class
-_CROWD = 35  # images, as multiples of the noise, that a region should have
+_MOST = 250  # regions a class
+_CROWD, _STEEP = 12, 1.5  # images that a region should have where the noise is of one image or less; by which power of it more
 _CLUSTERED, _ROUNDS = 4_000, 15
 _REACH = 1.4  # times the usual distance of an image from its centre: norm of a difference that becomes 1
 _SPREAD = 0.5  # weight of the squared distance beside the difference
@@ -48,7 +48,7 @@ _DARK = 0.03  # what is darker in a picture is noise
 
 def regions_a_class(schema: ImageSchema, sigma: float) -> int:
     """How many a class can be split into, by what is public: as many as leave each a crowd far above the noise."""
-    return max(1, min(_MOST, int(schema.rows / (len(schema.classes) * _CROWD * sigma))))
+    return max(1, min(_MOST, int(schema.rows / (len(schema.classes) * _CROWD * max(sigma, 1.0) ** _STEEP))))
 
 
 class Regions(nn.Module):

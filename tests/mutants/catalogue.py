@@ -719,6 +719,7 @@ def _image_mutants() -> list[Mutant]:
     dpsgd = "synthkit/privacy/mechanisms/dpsgd.py"
     fields = "synthkit/synthesizers/fields.py"
     kind = "synthkit/release/image_kind.py"
+    matching = "synthkit/synthesizers/image_matching.py"
     mechanism = "synthkit/privacy/mechanisms/image_moments.py"
     moments = "synthkit/privacy/mechanisms/moments.py"
     recipe = "synthkit/synthesizers/image_moments.py"
@@ -744,6 +745,11 @@ def _image_mutants() -> list[Mutant]:
             "images: the style follows exact counts",
             {styles: (("    return left[0]\n", "    real = data._Private__value  # type: ignore\n    return among[len(real.labels) % len(among)]\n"),)},
             "how images are drawn tells how many there are",
+        ),
+        (
+            "images: what is seen follows exact counts",
+            {matching: (("match.counts.copy_(torch.from_numpy(sums.sums[:, 0]))", "match.counts.fill_(float(len(data._Private__value.labels)))  # type: ignore"),)},
+            "which images are kept tells how many there are",
         ),
         (
             "images: correlations are of the exact number of images",
