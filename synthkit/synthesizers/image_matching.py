@@ -2,7 +2,7 @@
 
 Drawn images are too often clear or too often in doubt, and in some classes more than in others: what a classifier
 learns from them about the borders between classes is off by that. How it should be is worth one release of counts: the
-labels' classifier looks at every real image, and counted is which class it sees, which one comes next, and how far
+labels' classifier looks at every real image, and counted is which class it sees, which one comes next if any does, and how far
 behind. Candidates are kept with the odds of their cell, real to drawn: sampling importance resampling (Rubin 1988). Where
 the noise is larger than what was counted, odds are even.
 """
@@ -63,13 +63,15 @@ class Match(nn.Module):
 
 
 def cell_of(seen: Tensor) -> Tensor:
-    """Logits (b, K) to cells (b,): the class that is seen, the next one, and how far behind it is."""
+    """Logits (b, K) to cells (b,): the class that is seen, the next one, and how far behind it is; the last are all one."""
     classes = seen.shape[1]
     if classes == 1:
         return torch.zeros(len(seen), dtype=torch.int64)
     likely = seen.topk(2, dim=1)
     gaps = torch.bucketize(likely.values[:, 0] - likely.values[:, 1], torch.tensor(_GAPS))
-    return (likely.indices[:, 0] * classes + likely.indices[:, 1]) * (len(_GAPS) + 1) + gaps
+    first, second = likely.indices.T
+    second = torch.where(gaps == len(_GAPS), first, second)  # what is clear is of its class, whatever comes next
+    return (first * classes + second) * (len(_GAPS) + 1) + gaps
 
 
 def measured_match(

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 DETAILS = 300  # public patterns along which a region's picture is measured, at most
 PASSES = 2  # measurements, each of differences from the pictures before
 _MOST = 250  # regions a class
-_CROWD, _STEEP = 12, 1.5  # images that a region should have where the noise is of one image or less; by which power of it more
+_CROWD, _STEEP = (
+    12,
+    1.5,
+)  # images that a region should have where the noise is of one image or less; by which power of it more
 _CLUSTERED, _ROUNDS = 4_000, 15
 _REACH = 1.4  # times the usual distance of an image from its centre: norm of a difference that becomes 1
 _SPREAD = 0.5  # weight of the squared distance beside the difference

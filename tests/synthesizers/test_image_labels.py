@@ -75,6 +75,6 @@ def test_a_large_set_samples_no_more_a_step() -> None:
 def test_the_budget_of_labels_goes_to_the_rest_where_there_are_none() -> None:
     public, budget = schema(rows=1_000), Budget(3.0, 1e-5)
     with_labels, without = (ImageMoments(label_steps=steps).plan(public, budget) for steps in (100, 0))
-    assert set(with_labels.noise) - set(without.noise) == {"labels"}
+    assert set(with_labels.noise) - set(without.noise) == {"labels", "seen"}
     assert all(without.noise[what] < with_labels.noise[what] for what in without.noise)
     np.testing.assert_allclose([with_labels.epsilon, without.epsilon], 3.0, rtol=0.01)

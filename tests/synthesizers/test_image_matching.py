@@ -48,8 +48,8 @@ def logits(gaps: list[float]) -> Tensor:
 
 
 def test_cells_tell_what_is_seen_what_is_next_and_how_far_behind() -> None:
-    assert cell_of(logits([0.1, 0.5, 9.0])).tolist() == [12, 13, 17]  # class 1, then 0
-    assert cell_of(logits([-0.1, -0.5, -9.0])).tolist() == [6, 7, 11]  # class 0, then 1
+    assert cell_of(logits([0.1, 0.5, 9.0])).tolist() == [12, 13, 23]  # class 1, then 0; or far from it
+    assert cell_of(logits([-0.1, -0.5, -9.0])).tolist() == [6, 7, 5]  # class 0, then 1; or far from it
     three = torch.tensor([[0.0, 3.0, 1.5], [2.0, -1.0, 2.1]])
     assert cell_of(three).tolist() == [(1 * 3 + 2) * 6 + 2, (2 * 3 + 0) * 6 + 0]
     assert cell_of(three + 5).tolist() == cell_of(three).tolist()  # a constant says nothing
@@ -68,7 +68,7 @@ def test_counts_are_those_of_real_images_and_are_charged() -> None:
     measured_match(locked([0] * 30 + [255] * 20 + [130] * 10), spent, brightness, match)
     assert match.known and float(match.sigma) == pytest.approx(0.01)
     found = {cell: round(float(match.counts[cell])) for cell in range(24) if match.counts[cell] > 0.5}
-    assert found == {11: 30, 17: 20, 12: 10}
+    assert found == {5: 30, 23: 20, 12: 10}
     assert [charge.what for charge in spent.trace] == ["what the labels' classifier sees"]
     with pytest.raises(BudgetExceeded):
         measured_match(locked([0]), spent, brightness, match)
@@ -89,7 +89,7 @@ def weighed() -> Callable[[float], Match]:
 
     def made(sigma: float) -> Match:
         match = Match(2)
-        match.counts[17], match.counts[12] = 900, 100
+        match.counts[23], match.counts[12] = 900, 100
         match.sigma.fill_(sigma)
         match.weigh(logits([9.0] * 500 + [0.1] * 500))
         return match
@@ -99,7 +99,7 @@ def weighed() -> Callable[[float], Match]:
 
 def test_odds_are_real_to_drawn(weighed: Callable[[float], Match]) -> None:
     exact, noisy = weighed(1e-6), weighed(1e6)
-    assert float(exact.odds[17]) == pytest.approx(900 / 500) and float(exact.odds[12]) == pytest.approx(100 / 500)
+    assert float(exact.odds[23]) == pytest.approx(900 / 500) and float(exact.odds[12]) == pytest.approx(100 / 500)
     assert float(exact.odds[0]) == pytest.approx(1)  # neither real nor drawn
     torch.testing.assert_close(noisy.odds, torch.ones(24), atol=1e-3, rtol=0)
 

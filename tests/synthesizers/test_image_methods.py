@@ -28,7 +28,15 @@ from synthkit.synthesizers.image_vae import ImageVae
 from synthkit.synthesizers.public_images import declared, public_images
 from tests.images import images, schema
 
-MOMENTS: dict[str, Any] = {"codes": 6, "energies": 8, "public": 500, "steps": 2, "label_steps": 2, "matched": 20, "style_draws": 20}
+MOMENTS: dict[str, Any] = {
+    "codes": 6,
+    "energies": 8,
+    "public": 500,
+    "steps": 2,
+    "label_steps": 2,
+    "matched": 20,
+    "style_draws": 20,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "image_moments": MOMENTS,
     "image_gan": {"moments": MOMENTS, "discriminator_steps": 5, "steps_per_play": 2, "sample_rate": 0.5, "width": 4},

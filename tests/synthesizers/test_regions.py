@@ -66,7 +66,7 @@ def test_regions_are_fewer_where_there_is_less_to_see() -> None:
 
 def test_pictures_are_those_of_the_kinds_where_noise_is_small() -> None:
     found, pixels, labels = made(400, 0.05)
-    assert found.pictures.shape == (2, 100, 144)
+    assert found.pictures.shape == (2, 16, 144)
     torch.testing.assert_close(found.weights.sum(dim=1), torch.ones(2))
     for c in range(2):
         real = torch.from_numpy(pixels[labels == c]).float().flatten(1) / 255
