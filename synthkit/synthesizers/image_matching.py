@@ -71,7 +71,8 @@ def cell_of(seen: Tensor) -> Tensor:
     gaps = torch.bucketize(likely.values[:, 0] - likely.values[:, 1], torch.tensor(_GAPS))
     first, second = likely.indices.T
     second = torch.where(gaps == len(_GAPS), first, second)  # what is clear is of its class, whatever comes next
-    return (first * classes + second) * (len(_GAPS) + 1) + gaps
+    cells: Tensor = (first * classes + second) * (len(_GAPS) + 1) + gaps
+    return cells
 
 
 def measured_match(
