@@ -139,7 +139,7 @@ version: 1
 dataset: mnist
 data: {{sample: mnist}}
 budget: {{epsilon: {epsilon}, delta: 1.0e-5, adjacency: add-or-remove}}
-method: {{name: image_moments, style_draws: 4000}}
+method: {{name: image_moments, matched: 4000, style_draws: 4000}}
 rows: 5000
 holdout: 0.2
 output: release-{number}

@@ -25,7 +25,7 @@ from synthkit.synthesizers.regions import Regions
 
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CLEARER, _STRIDES = 1.0, 2  # norm by which an image is pushed towards its class, at most; in so many strides
-_CANDIDATES = 3  # for every image; a third of them is pushed
+_CANDIDATES = 3  # for every image, where something is known to choose by
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Drawer(nn.Module):
         """As :meth:`draw`, in the style that the odds were :meth:`weighed <weigh>` in last; in any order."""
         if not len(classes):
             return torch.zeros(0, *self.codes.shape), classes
-        asked = classes.repeat(_CANDIDATES if self.match.known else 1)
+        asked = classes.repeat(self._times)
         images, seen = self.candidates(asked, style, draws)
         labels = (seen + _DRAWN_CLASS * F.one_hot(asked, len(self.shares))).argmax(dim=1)
         kept = self.match.chosen(seen, len(classes), draws)
@@ -141,13 +141,18 @@ class Drawer(nn.Module):
             images[some] = torch.lerp(images[some], made, decoded[some])
         if style.moved:
             images = _moved(images, draws)
-        lengths = (3 * torch.rand(len(classes), generator=draws) - 2).clamp_min(0) * _CLEARER
+        lengths = (self._times * torch.rand(len(classes), generator=draws) - self._times + 1).clamp_min(0) * _CLEARER
         some = lengths.nonzero()[:, 0]
         if len(some):
             images[some] = self.clearer(images[some], classes[some], lengths[some])
         if style.sharper:
             images = _sharper(images, style.sharper * torch.rand(len(classes), generator=draws))
         return images, self.see(images)
+
+    @property
+    def _times(self) -> int:
+        """Candidates for every image, and one in so many is pushed towards its class."""
+        return _CANDIDATES if self.match.known else 1
 
     def see(self, images: Tensor) -> Tensor:
         """Log likelihoods of classes (b, K), as the labels' classifier sees images (b, C, h, w)."""

@@ -26,6 +26,7 @@ from synthkit.synthesizers.class_gaussians import class_gaussians
 from synthkit.synthesizers.features import Codes, Energies, bases, working_shape
 from synthkit.synthesizers.image_drawer import Drawer, Style, _sharper
 from synthkit.synthesizers.image_labels import row_of
+from synthkit.synthesizers.image_matching import cell_of
 from synthkit.synthesizers.image_model import ImageModel, load_image_model
 from synthkit.synthesizers.image_moments import ImageMoments
 from synthkit.synthesizers.networks import seeded
@@ -167,6 +168,23 @@ def test_the_style_is_followed(model: ImageModel) -> None:
     same = (plain == decoded).flatten(1).all(dim=1)
     assert 4 < same.sum() < 24
     assert _roughness(sharper) > 1.05 * _roughness(plain)
+
+
+def test_images_are_kept_as_real_ones_are_seen(model: ImageModel) -> None:
+    network, draws, style = deepcopy(model.network), seeded(4), Style(0.0, False)
+    assert isinstance(network, Drawer)
+    torch.nn.init.normal_(network.labels.layer.weight, generator=draws)  # three steps have taught it little
+    classes = torch.arange(300) % 3
+    seen = torch.bincount(cell_of(network.candidates(classes, style, draws)[1]), minlength=len(network.match.odds))
+    rare = int(torch.where(seen >= 30, seen, 10_000).argmin())  # a cell that is in a tenth of candidates, at least
+    network.match.counts.zero_()
+    network.match.counts[rare] = 1_000.0  # all that real images are
+    network.match.sigma.fill_(1.0)
+    network.weigh(style, 300, draws)
+    images, labels = network.drawn(classes[:60], style, draws)
+    assert len(images) == len(labels) == 60
+    kept = (cell_of(network.see(images)) == rare).double().mean()
+    assert kept > 1.5 * float(seen[rare]) / 300  # up to three times as many, as there are three candidates
 
 
 def _roughness(images: Tensor) -> float:
