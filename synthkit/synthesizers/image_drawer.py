@@ -25,7 +25,7 @@ from synthkit.synthesizers.regions import Regions
 
 _DRAWN_CLASS = 1.0  # added to the drawn class's log likelihood when an image is labelled
 _CLEARER, _STRIDES = 1.0, 2  # norm by which an image is pushed towards its class, at most; in so many strides
-_CANDIDATES = 3  # for every image, where something is known to choose by
+_CANDIDATES = 3  # for every image, where something is known to choose by; a third of them is pushed
 
 
 @dataclass(frozen=True)
@@ -107,31 +107,33 @@ class Drawer(nn.Module):
         images: Tensor = self.decoder(self.codes.drawn(codes), codes * codes.shape[1] ** 0.5, classes)
         return images
 
+    @torch.no_grad()
     def draw(self, classes: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """DRAW and LABEL: images drawn for some classes (b,), and the classes that the judge sees in them (b,)."""
-        return self.drawn(classes, self.style, draws)
+        """DRAW, LABEL and MATCH: images drawn for some classes (b,), in any order, and what they show (b,)."""
+        if not self.match.known:
+            return self.drawn(classes, self.style, draws)
+        asked = classes.repeat(_CANDIDATES)
+        images, seen = self._candidates(asked, draws)
+        kept = self.match.chosen(seen, len(classes), draws)
+        return images[kept], self.labelled(seen, asked)[kept]
 
     @torch.no_grad()
     def drawn(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As :meth:`draw`, in the style that the odds were :meth:`weighed <weigh>` in last; in any order."""
+        """DRAW and LABEL: an image for each of some classes (b,), in any style, and what it shows (b,)."""
+        images, seen = self.shown(classes, style, 1.0, draws)
+        return images, self.labelled(seen, classes)
+
+    @torch.no_grad()
+    def weigh(self, count: int, draws: torch.Generator) -> None:
+        """MATCH: take the odds from ``count`` candidates, 1 or more."""
+        wanted = torch.multinomial(self.shares, count, replacement=True, generator=draws)
+        self.match.weigh(torch.cat([self._candidates(part, draws)[1] for part in wanted.split(500)]))
+
+    @torch.no_grad()
+    def shown(self, classes: Tensor, style: Style, pushed: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images drawn for classes (b,), a share of them pushed towards those, and what they show: log likelihoods (b, K)."""
         if not len(classes):
-            return torch.zeros(0, *self.codes.shape), classes
-        asked = classes.repeat(self._times)
-        images, seen = self.candidates(asked, style, draws)
-        labels = (seen + _DRAWN_CLASS * F.one_hot(asked, len(self.shares))).argmax(dim=1)
-        kept = self.match.chosen(seen, len(classes), draws)
-        return images[kept], labels[kept]
-
-    @torch.no_grad()
-    def weigh(self, style: Style, count: int, draws: torch.Generator) -> None:
-        """MATCH: take the odds for a style from ``count`` candidates, 1 or more."""
-        if self.match.known:
-            wanted = torch.multinomial(self.shares, count, replacement=True, generator=draws)
-            self.match.weigh(torch.cat([self.candidates(part, style, draws)[1] for part in wanted.split(500)]))
-
-    @torch.no_grad()
-    def candidates(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images drawn for classes (b,), b at least 1, and the log likelihoods that the labels' classifier sees (b, K)."""
+            return torch.zeros(0, *self.codes.shape), torch.zeros(0, len(self.shares))
         # A third are blends, whatever the style's share.
         decoded = (3 * torch.rand(len(classes), 1, 1, 1, generator=draws) - 2 + 2 * style.decoded).clamp(0, 1)
         images = self.regions.draw(classes, draws)
@@ -141,7 +143,7 @@ class Drawer(nn.Module):
             images[some] = torch.lerp(images[some], made, decoded[some])
         if style.moved:
             images = _moved(images, draws)
-        lengths = (self._times * torch.rand(len(classes), generator=draws) - self._times + 1).clamp_min(0) * _CLEARER
+        lengths = (torch.rand(len(classes), generator=draws) / pushed - 1 / pushed + 1).clamp_min(0) * _CLEARER
         some = lengths.nonzero()[:, 0]
         if len(some):
             images[some] = self.clearer(images[some], classes[some], lengths[some])
@@ -149,10 +151,12 @@ class Drawer(nn.Module):
             images = _sharper(images, style.sharper * torch.rand(len(classes), generator=draws))
         return images, self.see(images)
 
-    @property
-    def _times(self) -> int:
-        """Candidates for every image, and one in so many is pushed towards its class."""
-        return _CANDIDATES if self.match.known else 1
+    def labelled(self, seen: Tensor, classes: Tensor) -> Tensor:
+        """LABEL: what images show (b, K), the drawn class (b,) in case of doubt: (b,)."""
+        return (seen + _DRAWN_CLASS * F.one_hot(classes, len(self.shares))).argmax(dim=1)
+
+    def _candidates(self, classes: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.shown(classes, self.style, 1 / _CANDIDATES, draws)
 
     def see(self, images: Tensor) -> Tensor:
         """Log likelihoods of classes (b, K), as the labels' classifier sees images (b, C, h, w)."""

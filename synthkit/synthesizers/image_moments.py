@@ -150,8 +150,7 @@ class ImageMoments:
         if self.style_draws:
             asked = len(styles(moved=self.moved))
             for more, kept in ROUNDS:
-                drawn = more * self.style_draws * (2 if self._matches else 1) + self.matched / 3
-                seconds += asked * (3e-3 * drawn + 2e-4 * schema.rows) * size
+                seconds += asked * (3e-3 * more * self.style_draws + 2e-4 * schema.rows) * size
                 asked = kept
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
@@ -218,9 +217,9 @@ class ImageMoments:
         """STYLE and MATCH: the network draws in the best style from now on, which is a parameter of the model."""
         if self.style_draws:
             among = styles(moved=self.moved)
-            network.style = best_style(data, session, network, among, self.style_draws, self.matched, draws)
+            network.style = best_style(data, session, network, among, self.style_draws, draws)
         if self._matches:
-            network.weigh(network.style, self.matched, draws)
+            network.weigh(self.matched, draws)
         return {"style": asdict(network.style)}
 
     def noise(self, scale: float, schema: ImageSchema, budget: Budget) -> dict[str, float]:

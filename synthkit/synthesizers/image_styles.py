@@ -47,7 +47,6 @@ def best_style(
     network: Drawer,
     among: Sequence[Style],
     count: int,
-    matched: int,
     draws: torch.Generator,
 ) -> Style:
     """The style whose classifier gets most real images right, as far as the noise tells.
@@ -58,12 +57,11 @@ def best_style(
         network: draws images in any style.
         among: what to choose from.
         count: images that each classifier learns from in the first round.
-        matched: candidates that a style's odds are taken from before it is drawn in; 0 leaves them alone.
         draws: all chance.
     """
     left = list(among)
     for more, kept in ROUNDS:
-        scores = _scores(data, session, [_learnt(network, style, more * count, matched, draws) for style in left])
+        scores = _scores(data, session, [_learnt(network, style, more * count, draws) for style in left])
         left = [left[place] for place in np.argsort(-scores, kind="stable")[:kept]]
     return left[0]
 
@@ -83,10 +81,8 @@ def _scores(data: Private[Images, ImageSchema], session: Session, judges: Sequen
     return sums.sums.ravel()
 
 
-def _learnt(network: Drawer, style: Style, count: int, matched: int, draws: torch.Generator) -> nn.Module:
+def _learnt(network: Drawer, style: Style, count: int, draws: torch.Generator) -> nn.Module:
     """A plain classifier of images (b, C, h, w), trained on ``count`` that are drawn in a style."""
-    if matched:
-        network.weigh(style, matched, draws)
     images, labels = _drawn(network, style, count, draws)
     channels, height, width = images.shape[1:]
     with torch.random.fork_rng(devices=[]):

@@ -160,7 +160,7 @@ def test_the_style_is_followed(model: ImageModel) -> None:
     torch.nn.init.zeros_(network.labels.layer.weight)  # pushes nowhere
     classes = torch.zeros(40, dtype=torch.int64)
     plain, moved, decoded, sharper = (
-        network.candidates(classes, style, seeded(1))[0]
+        network.drawn(classes, style, seeded(1))[0]
         for style in (Style(0.0, False), Style(0.0, True), Style(0.5, False), Style(0.0, False, 1.5))
     )
     assert not torch.equal(plain, moved)
@@ -171,17 +171,19 @@ def test_the_style_is_followed(model: ImageModel) -> None:
 
 
 def test_images_are_kept_as_real_ones_are_seen(model: ImageModel) -> None:
-    network, draws, style = deepcopy(model.network), seeded(4), Style(0.0, False)
+    network, draws = deepcopy(model.network), seeded(4)
     assert isinstance(network, Drawer)
     torch.nn.init.normal_(network.labels.layer.weight, generator=draws)  # three steps have taught it little
     classes = torch.arange(300) % 3
-    seen = torch.bincount(cell_of(network.candidates(classes, style, draws)[1]), minlength=len(network.match.odds))
+    seen = torch.bincount(
+        cell_of(network.shown(classes, network.style, 1 / 3, draws)[1]), minlength=len(network.match.odds)
+    )
     rare = int(torch.where(seen >= 30, seen, 10_000).argmin())  # a cell that is in a tenth of candidates, at least
     network.match.counts.zero_()
     network.match.counts[rare] = 1_000.0  # all that real images are
     network.match.sigma.fill_(1.0)
-    network.weigh(style, 300, draws)
-    images, labels = network.drawn(classes[:60], style, draws)
+    network.weigh(300, draws)
+    images, labels = network.draw(classes[:60], draws)
     assert len(images) == len(labels) == 60
     kept = (cell_of(network.see(images)) == rare).double().mean()
     assert kept > 1.5 * float(seen[rare]) / 300  # up to three times as many, as there are three candidates

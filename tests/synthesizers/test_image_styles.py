@@ -58,7 +58,7 @@ def halves(rows: int) -> Private[Images, ImageSchema]:
 def test_the_style_that_teaches_is_found(good: Style) -> None:
     # The good style's classifier is right 60 times, the others' never (each count's noise is .28).
     among = styles(moved=True)
-    assert best_style(halves(60), session(0.1), Halves(good), among, 200, 0, seeded(0)) == good  # type: ignore[arg-type]
+    assert best_style(halves(60), session(0.1), Halves(good), among, 200, seeded(0)) == good  # type: ignore[arg-type]
 
 
 class Late(Halves):
@@ -79,23 +79,23 @@ class Late(Halves):
 def test_the_best_two_are_asked_again() -> None:
     among = styles(moved=True)
     network = Late(among[1], among[3], 200)
-    assert best_style(halves(60), session(0.1), network, among, 200, 0, seeded(0)) == among[3]  # type: ignore[arg-type]
+    assert best_style(halves(60), session(0.1), network, among, 200, seeded(0)) == among[3]  # type: ignore[arg-type]
     assert {style for style, left in network.left.items() if left <= -600} == {among[1], among[3]}
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_noise_chooses_something(rows: int) -> None:
     among = styles(moved=False)
-    assert best_style(halves(rows), session(100.0), Halves(among[0]), among, 1, 0, seeded(0)) in among  # type: ignore[arg-type]
+    assert best_style(halves(rows), session(100.0), Halves(among[0]), among, 1, seeded(0)) in among  # type: ignore[arg-type]
 
 
 def test_every_round_is_charged() -> None:
     spent, among = session(1.0), styles(moved=False)
-    best_style(halves(4), spent, Halves(among[0]), among, 10, 0, seeded(0))  # type: ignore[arg-type]
+    best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
     asked = [f"what classifiers of {left} styles get right" for left in (4, 2)]
     assert [charge.what for charge in spent.trace] == asked
     with pytest.raises(BudgetExceeded):
-        best_style(halves(4), spent, Halves(among[0]), among, 10, 0, seeded(0))  # type: ignore[arg-type]
+        best_style(halves(4), spent, Halves(among[0]), among, 10, seeded(0))  # type: ignore[arg-type]
 
 
 def test_what_must_not_move_does_not() -> None:
