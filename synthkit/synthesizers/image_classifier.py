@@ -21,7 +21,7 @@ _CELLS = 7  # a side, at most, that the hidden layer sees
 def plain_classifier(channels: int, height: int, width: int, classes: int) -> nn.Module:
     """Untrained: images (b, C, h, w) in [0, 1] to logits (b, K). Its weights come from torch's global generator."""
     high, wide = min(-(-height // 4), _CELLS), min(-(-width // 4), _CELLS)
-    return nn.Sequential(
+    network = nn.Sequential(
         nn.Conv2d(channels, 32, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2, ceil_mode=True),
@@ -36,6 +36,8 @@ def plain_classifier(channels: int, height: int, width: int, classes: int) -> nn
         nn.Dropout(0.3),
         nn.Linear(128, classes),
     )
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third quicker image by image
+    return network
 
 
 def learn(
