@@ -112,10 +112,11 @@ class Drawer(nn.Module):
         """DRAW, LABEL and MATCH: images drawn for some classes (b,), in any order, and what they show (b,)."""
         if not self.match.known:
             return self.drawn(classes, self.style, draws)
-        asked = classes.repeat(_CANDIDATES)
-        images, seen = self._candidates(asked, draws)
+        # One candidate of each image at a time: decoding takes memory.
+        candidates = [self._candidates(classes, draws) for _ in range(_CANDIDATES)]
+        images, seen = (torch.cat(parts) for parts in zip(*candidates, strict=True))
         kept = self.match.chosen(seen, len(classes), draws)
-        return images[kept], self.labelled(seen, asked)[kept]
+        return images[kept], self.labelled(seen, classes.repeat(_CANDIDATES))[kept]
 
     @torch.no_grad()
     def drawn(self, classes: Tensor, style: Style, draws: torch.Generator) -> tuple[Tensor, Tensor]:
