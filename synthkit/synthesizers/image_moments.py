@@ -146,11 +146,11 @@ class ImageMoments:
             seconds += 6e-4 * schema.rows * size + self.label_steps * (0.01 + 1e-5 * sample_rate(schema) * schema.rows)
             megabytes += 0.025 * schema.rows * size
         if self._matches:
-            seconds += (6e-4 * schema.rows + 1e-3 * self.matched) * size
+            seconds += (1.4e-3 * schema.rows + 2.5e-3 * self.matched) * size
         if self.style_draws:
             asked = len(styles(moved=self.moved))
             for more, kept in ROUNDS:
-                seconds += asked * (3e-3 * more * self.style_draws + 2e-4 * schema.rows) * size
+                seconds += asked * (4.2e-3 * more * self.style_draws + 4e-4 * schema.rows) * size
                 asked = kept
         noise, note = self.noise(scale, schema, budget), declared(self.warm_start)
         event = self.event(noise, schema, budget)
